@@ -1,0 +1,29 @@
+# `make demo` and `make test` need Python 3.11 or later, with venv, and git; the rest they install into .venv.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: check test lint demo bench clean
+
+check: lint test
+
+test: .venv/installed
+	$(BIN)/pytest
+
+lint: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+demo: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/demo.sh "$(CURDIR)/configs"
+
+bench: .venv/installed
+	$(BIN)/python tests/bench.py
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,168 @@
+"""The command `experimenter` itself: its own options, and the one place where errors become text and exit statuses."""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from experimenter import __version__
+from experimenter.errors import ExperimenterError, Interrupted
+
+_COMMANDS = {
+    "list": "experimenter.cli.look",
+    "run": "experimenter.cli.run",
+    "show": "experimenter.cli.look",
+    "wait": "experimenter.cli.run",
+}
+_EXIT_OF_RUN = 125
+_EPIPE_STATUS = 141  # as a program that dies of SIGPIPE
+
+
+class _Commands(click.Group):
+    """Loads a command's module when the command is asked for; without a command, options are those of `list`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names of all commands."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command by its name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        found = getattr(import_module(_COMMANDS[cmd_name]), f"{cmd_name}_command")
+        assert isinstance(found, click.Command)
+        return found
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `list` in front of options that are not ours."""
+        place = 0
+        while place < len(args) and args[place].startswith("-C"):
+            place += 2 if args[place] == "-C" else 1
+        rest = args[place:]
+        if not rest or (rest[0].startswith("-") and rest[0] not in ("--help", "-h", "--version")):
+            args = [*args[:place], "list", *rest]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("-C", "directories", metavar="DIR", multiple=True, help="Run as if started in DIR.")
+@click.version_option(__version__, prog_name="experimenter", message="%(prog)s %(version)s")
+def experimenter(directories: tuple[str, ...]) -> None:
+    """Record every run of a program with the exact code that ran, as a git tag.
+
+    Without a command: list the experiments ('experimenter list --help').
+
+    \b
+    Examples:
+      experimenter run --name baseline -p lr=0.1 -- python train.py
+      experimenter                     all experiments
+      experimenter -c HEAD             those on exactly the code of HEAD
+      experimenter show baseline       everything about one
+    """  # noqa: D301 - \b is click's mark
+    for directory in directories:
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            raise ExperimenterError(f"cannot go to {directory}: {error.strerror}") from error
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 when it did its work, 1 when it failed, 2 for wrong usage; `run` has its own."""
+    _open_standard_streams()
+    words = sys.argv[1:]
+    try:
+        status = experimenter.main(words, prog_name="experimenter", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our stdout has gone: nothing more to say, also not when the interpreter flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = _EPIPE_STATUS
+    except (click.Abort, KeyboardInterrupt, Interrupted) as interrupt:
+        _die(interrupt)
+    except (click.ClickException, ExperimenterError, OSError) as error:
+        status = _fail(error)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(error: click.ClickException | ExperimenterError | OSError) -> int:
+    """Show an error in one line, with what belongs to it below; return the exit status."""
+    from experimenter.text import visible
+
+    details: tuple[str, ...] = ()
+    if isinstance(error, click.ClickException):
+        status = error.exit_code
+        context = getattr(error, "ctx", None)
+        hint = f"; see '{context.command_path} --help'" if context else ""
+        message = " ".join(error.format_message().split()).rstrip(".") + hint
+    elif isinstance(error, ExperimenterError):
+        status, message, details = error.exit_status, error.message, error.details
+    else:
+        status = 1
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    if os.environ.get("EXPERIMENTER_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    click.echo(f"Error: {visible(message)}", err=True)
+    for detail in details:
+        click.echo(f"  {visible(detail)}", err=True)
+    is_about_command = status in (126, 127)
+    return _EXIT_OF_RUN if _is_run() and not is_about_command else status
+
+
+def _is_run() -> bool:
+    """Say whether the command that failed is `run`, also where its options could not be read."""
+    words = iter(sys.argv[1:])
+    for word in words:
+        if word == "-C":
+            next(words, None)
+        elif not word.startswith("-C"):
+            return word == "run"
+    return False
+
+
+def _die(interrupt: BaseException) -> NoReturn:
+    import signal
+
+    from experimenter.process import die_of
+
+    die_of(interrupt.signum if isinstance(interrupt, Interrupted) else signal.SIGINT)
+    raise SystemExit(1)
+
+
+def _open_standard_streams() -> None:
+    """Give the place of a standard stream that is closed to /dev/null, before another file gets its number."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def speak() -> None:
+    """Let what the levels below have to tell appear on stderr, as `Note: …` and `Warning: …`."""
+    import logging
+
+    class Speaker(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            from experimenter.text import visible
+
+            first, *rest = record.getMessage().split("\n  ")
+            kind = "Warning" if record.levelno >= logging.WARNING else "Note"
+            lines = [f"{kind}: {visible(first)}", *(f"  {visible(line)}" for line in rest)]
+            click.echo("\n".join(lines), err=True)
+
+    logger = logging.getLogger("experimenter")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Speaker())
+
+
+def find_current_repo() -> Any:
+    """Return the repository that we are in."""
+    from pathlib import Path
+
+    from experimenter.plumbing import find_repo
+
+    return find_repo(Path())

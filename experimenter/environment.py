@@ -1,0 +1,67 @@
+"""What a command finds in its environment: who it is, its parameters, and where its results go."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from experimenter.storable import dumps, flattened
+from experimenter.text import visible
+
+TAG = "EXPERIMENTER_TAG"
+ID = "EXPERIMENTER_ID"
+NAME = "EXPERIMENTER_NAME"
+COMMIT = "EXPERIMENTER_COMMIT"
+PARAMS = "EXPERIMENTER_PARAMS"
+PARAMS_FILE = "EXPERIMENTER_PARAMS_FILE"
+RESULTS_FILE = "EXPERIMENTER_RESULTS_FILE"
+_ALL = {TAG, ID, NAME, COMMIT, PARAMS, PARAMS_FILE, RESULTS_FILE}
+_PARAM = "EXPERIMENTER_PARAM_"
+
+_LARGEST_VARIABLE_BYTES = 100 * 1024  # Linux allows 128 KiB for one (MAX_ARG_STRLEN, execve(2))
+_LARGEST_VARIABLES_BYTES = 512 * 1024  # of all together; the limit is a quarter of the stack's, 2 MiB as a rule
+
+
+def without_ours(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what an outer run put there for the command that we are."""
+    return {key: value for key, value in environ.items() if key not in _ALL and not key.startswith(_PARAM)}
+
+
+def of_parameters(parameters: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Return the variables `EXPERIMENTER_PARAM_<KEY>`, and `EXPERIMENTER_PARAMS`, that hold storable `parameters`.
+
+    Beside them comes a sentence for each parameter that gets no variable of its own, and why.
+    """
+    keys_by_variable: dict[str, list[str]] = {}
+    values: dict[str, str] = {}
+    warnings = []
+    for key, value in flattened(parameters, separator="\0"):
+        if isinstance(value, dict | list):
+            continue
+        variable = _PARAM + "__".join(_variable_part(part) for part in key.split("\0"))
+        keys_by_variable.setdefault(variable, []).append(visible(key.replace("\0", ".")))
+        values[variable] = _variable_value(value)
+    for variable, keys in keys_by_variable.items():
+        if len(keys) > 1:
+            del values[variable]
+            warnings.append(f"the parameters {' and '.join(keys)} would share {variable}; neither gets a variable")
+        elif "\0" in values[variable] or len(os.fsencode(values[variable])) > _LARGEST_VARIABLE_BYTES:
+            del values[variable]
+            warnings.append(f"the parameter {keys[0]} does not fit into a variable; the command finds it in the file")
+    if sum(len(name) + len(os.fsencode(value)) for name, value in values.items()) > _LARGEST_VARIABLES_BYTES:
+        values = {}
+        warnings.append("the parameters do not fit into the environment; the command finds them in the file")
+    document = dumps(parameters)
+    if len(document.encode()) <= _LARGEST_VARIABLE_BYTES:
+        values[PARAMS] = document
+    return values, warnings
+
+
+def _variable_part(key: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", key.upper())
+
+
+def _variable_value(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,134 @@
+"""Every error that a user can act on, as one tree, with the exit status that belongs to it."""
+
+from collections.abc import Iterable, Sequence
+
+
+class ExperimenterError(Exception):
+    """Says in one line what failed, on what, and what to do.
+
+    `details` are the paths or candidates that belong to it, one a line.
+    """
+
+    exit_status = 1
+
+    def __init__(self, message: str, *, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = tuple(details)
+
+    def __str__(self) -> str:
+        return "\n  ".join([self.message, *self.details])
+
+
+class GitMissing(ExperimenterError):
+    """There is no git that can be executed."""
+
+
+class GitTooOld(ExperimenterError):
+    """Git is there, but older than what we rely on."""
+
+
+class NotAWorkTree(ExperimenterError):
+    """The folder is not in the work tree of a git repository that we may read."""
+
+
+class GitFailed(ExperimenterError):
+    """A git command ended with a status that we did not expect."""
+
+
+class RefExists(GitFailed):
+    """A ref that was to be created is there already."""
+
+
+class RefMoved(GitFailed):
+    """A ref no longer has the value that we read: somebody else wrote it."""
+
+
+class FilesRefused(ExperimenterError):
+    """Untracked files look too large or too secret to be stored."""
+
+
+class BadName(ExperimenterError):
+    """A name that cannot be part of a tag."""
+
+
+class BadParameters(ExperimenterError):
+    """A parameter, or a file of them, that cannot be read."""
+
+
+class BadResults(ExperimenterError):
+    """Results that are not one JSON object; the raw text is kept in `raw`."""
+
+    def __init__(self, message: str, *, raw: bytes) -> None:
+        super().__init__(message)
+        self.raw = raw
+
+
+class BadSetting(ExperimenterError):
+    """An option or a `git config experimenter.*` with a value that cannot be read."""
+
+
+class NotStorable(ExperimenterError):
+    """A value that JSON cannot hold; the message names the path of its key."""
+
+
+class NotARecord(ExperimenterError):
+    """A tag's message is not a record."""
+
+
+class NewerRecord(ExperimenterError):
+    """A record was written by a later experimenter, with a schema that this one does not know."""
+
+
+class CommandNotFound(ExperimenterError):
+    """The command to run is not there."""
+
+    exit_status = 127
+
+
+class CommandNotExecutable(ExperimenterError):
+    """The command to run is there, but the system does not execute it."""
+
+    exit_status = 126
+
+
+class StateUnwritable(ExperimenterError):
+    """The folder for running experiments cannot be written."""
+
+
+class ExperimentUnknown(ExperimenterError):
+    """No experiment answers to a word."""
+
+    def __init__(self, word: str, *, nearest: Iterable[str]) -> None:
+        nearest = list(nearest)
+        hint = "did you mean" if nearest else "'experimenter list' shows all"
+        super().__init__(f"no experiment '{word}'; {hint}", details=nearest)
+
+
+class ExperimentAmbiguous(ExperimenterError):
+    """Several experiments answer to a word."""
+
+    def __init__(self, word: str, *, candidates: Iterable[str]) -> None:
+        super().__init__(f"'{word}' is ambiguous; give the tag or the id of one of", details=list(candidates))
+
+
+class StatusUnknown(ExperimenterError):
+    """An experiment has ended without leaving the exit status of its command."""
+
+
+class ExtraMissing(ExperimenterError):
+    """A library that only some users need is not installed."""
+
+    def __init__(self, extra: str, *, needed_for: str) -> None:
+        super().__init__(f"{needed_for} needs the extra '{extra}': pip install 'experimenter[{extra}]'")
+
+
+class Interrupted(BaseException):
+    """A signal asked us to end before the command was started; `signum` says which.
+
+    Like KeyboardInterrupt not an Exception, so that nothing but the clean-up on its way meets it.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum

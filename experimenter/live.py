@@ -1,0 +1,187 @@
+"""The life of an experiment, from the code state and the tag to the finished record: what every kind of run shares."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from experimenter import __version__, environment, names, registry, results, snapshot, store
+from experimenter.errors import BadResults, ExperimenterError, RefMoved
+from experimenter.plumbing import Repo
+from experimenter.process import host
+from experimenter.record import Record, timestamp
+from experimenter.settings import Settings
+from experimenter.storable import merged, storable
+from experimenter.text import from_bytes, visible
+
+_log = logging.getLogger("experimenter")
+_SHOWN_PATHS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """An experiment whose tag says `running`, and whose entry leads to us."""
+
+    repo: Repo
+    settings: Settings
+    entry: registry.Entry
+    experiment: store.Experiment
+
+
+def begin(
+    repo: Repo,
+    settings: Settings,
+    *,
+    name: str,
+    command: Sequence[str],
+    parameters: Mapping[str, Any],
+    description: str | None = None,
+    allow_secrets: bool = False,
+) -> Live:
+    """Register an experiment, store its code state and hang its tag on it, in this order.
+
+    Whatever fails, nothing of it stays: no entry, no scratch index, no tag.
+    """
+    entry = registry.open_entry(repo, names.checked(name), now=datetime.now(UTC))
+    try:
+        limits = snapshot.Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
+        code = snapshot.take(repo, limits, scratch=entry.index)
+        record = Record.begin(
+            name=name,
+            started=entry.started,
+            command=command,
+            parameters=dict(parameters),
+            description=description,
+            parent=_outer_tag(),
+            directory=from_bytes(repo.prefix.rstrip(b"/")) or ".",
+            code=code.to_record(),
+            host=host(),
+            python=".".join(map(str, sys.version_info[:3])),
+            experimenter=__version__,
+        )
+        experiment = store.create(repo, entry.tag, code.commit, record)
+    except BaseException:
+        entry.discard()
+        raise
+    return Live(repo=repo, settings=settings, entry=entry, experiment=experiment)
+
+
+def collect_results(live: Live, *sources: bytes | BadResults | None) -> dict[str, Any]:
+    """Return the results in the entry's file and in the raw `sources`, later over earlier, key by key.
+
+    What cannot be read is kept beside the log, with a warning that says where.
+    """
+    whole: dict[str, Any] = {}
+    unreadable = []
+    for number, raw in enumerate((_contents(live), *sources)):
+        try:
+            if isinstance(raw, BadResults):
+                raise raw
+            if raw is not None:
+                whole |= results.parse(raw, source=environment.RESULTS_FILE if number == 0 else "a result")
+        except BadResults as error:
+            unreadable.append(error)
+    if unreadable:
+        kept = _keep_beside_log(live, b"\n".join(error.raw for error in unreadable))
+        for problem in unreadable:
+            _log.warning("%s; these results are not in the record, their text is kept in %s", problem, kept)
+    return storable(whole)  # type: ignore[no-any-return]
+
+
+def complete(live: Live, *, status: str, results: Mapping[str, Any], **ending: Any) -> store.Experiment:
+    """Store the finished record in the tag, then remove the entry. `ending` are more keys of the record.
+
+    Raises ExperimenterError if somebody changed the tag meanwhile: theirs stays, our record is kept beside the log.
+    """
+    record = live.experiment.record.with_(
+        status=status,
+        finished=timestamp(datetime.now(UTC)),
+        parameters=merged(_joined_parameters(live.entry), live.experiment.record.parameters),
+        results=dict(results) or None,
+        drift=_drift(live),
+        **ending,
+    )
+    exit_code = ending.get("exit_code")
+    try:
+        experiment = store.update(live.repo, live.experiment, record)
+    except RefMoved as error:
+        kept = _keep_beside_log(live, record.to_json().encode())
+        _close(live, status, exit_code)
+        tag = live.experiment.tag
+        raise ExperimenterError(
+            f"{tag} was changed or removed meanwhile; its finished record is kept in {kept}"
+        ) from error
+    _close(live, status, exit_code)
+    return experiment
+
+
+def remove(live: Live, *, status: str, exit_code: int | None) -> None:
+    """Remove the tag, then the entry; a tag that somebody changed or removed meanwhile is left to them."""
+    try:
+        store.delete(live.repo, live.experiment)
+    except RefMoved as error:
+        _log.warning("%s", error)
+    _close(live, status, exit_code)
+
+
+def cancel(live: Live) -> None:
+    """Undo `begin`: the experiment never started."""
+    with contextlib.suppress(RefMoved):  # somebody else did, and what they put there is theirs
+        store.delete(live.repo, live.experiment)
+    live.entry.discard()
+
+
+def _close(live: Live, status: str, exit_code: int | None) -> None:
+    live.entry.close(status=status, exit_code=exit_code, keep_logs=live.settings.keep_logs)
+
+
+def _outer_tag() -> str | None:
+    """Return the tag of the run that we are in, from its command's environment."""
+    tag = os.environ.get(environment.TAG, "")
+    return tag if names.is_tag(tag) else None
+
+
+def _keep_beside_log(live: Live, raw: bytes) -> Path:
+    kept = live.entry.state.unreadable_results(live.entry.id)
+    try:
+        kept.write_bytes(raw)
+    except OSError as error:
+        _log.warning("cannot write %s: %s", kept, error.strerror)
+    return kept
+
+
+def _contents(live: Live) -> bytes | BadResults | None:
+    try:
+        return live.entry.results.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return BadResults(f"cannot read EXPERIMENTER_RESULTS_FILE: {error.strerror}", raw=b"")
+
+
+def _joined_parameters(entry: registry.Entry) -> dict[str, Any]:
+    if not entry.joined_parameters.exists():
+        return {}
+    return results.parse(entry.joined_parameters.read_bytes(), source=str(entry.joined_parameters))
+
+
+def _drift(live: Live) -> dict[str, Any] | None:
+    try:
+        found = snapshot.drift(live.repo, scratch=live.entry.index)
+    except ExperimenterError as error:
+        _log.warning("cannot tell whether files changed while the experiment ran: %s", error)
+        return None
+    if found:
+        paths = [visible(path) for path in found["modified"] + found["deleted"]]
+        more = len(paths) + found.get("truncated", 0) - _SHOWN_PATHS
+        lines = [*paths[:_SHOWN_PATHS], *([f"and {more} more"] if more > 0 else [])]
+        _log.warning(
+            "files changed while the experiment ran; it may have read newer code than its tag holds\n  %s",
+            "\n  ".join(lines),
+        )
+    return found

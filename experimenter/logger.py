@@ -1,0 +1,178 @@
+"""The in-process twin of a run: a block of a script as an experiment."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from experimenter import environment, live, names, registry
+from experimenter.errors import BadParameters
+from experimenter.plumbing import Repo, config, find_repo
+from experimenter.process import usage_of_ourselves
+from experimenter.results import merge_into
+from experimenter.settings import Settings
+from experimenter.storable import loads, storable
+
+_log = logging.getLogger("experimenter")
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class ExperimentLogger:
+    """Records a block of a script as an experiment: its code state, its parameters and its results.
+
+    The tag is there while the block runs. Afterwards it is gone if the block raised, or if nothing was given to
+    `record_results`. Under `experimenter run` in the same repository the block joins that experiment instead: the
+    parameters are merged into the run's, which win, and the results go to the run.
+
+    Attributes: `tag`, `id` and `commit` (the SHA of the code state), once the block is entered.
+    """
+
+    tag: str
+    id: str
+    commit: str
+
+    def __init__(
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        directory: str | os.PathLike[str] = ".",
+        description: str | None = None,
+    ) -> None:
+        """Raise BadName for a name that cannot be one, NotStorable for parameters that JSON cannot hold."""
+        self._name = names.checked(name)
+        self._parameters = storable(parameters)
+        if not isinstance(self._parameters, dict):
+            raise BadParameters(f"parameters must be a mapping, not a {type(parameters).__name__}")
+        self._directory = Path(directory)
+        self._description = description
+        self._results: Path | None = None
+
+    def __enter__(self) -> Self:
+        """Begin the experiment; raise ExperimenterError, with nothing left behind, if it can't be recorded."""
+        repo = find_repo(self._directory)
+        self._block = _joined_block(repo, self._parameters) or _OwnBlock(self._begin(repo))
+        self.tag, self.commit = self._block.tag, self._block.commit
+        self.id = names.id_of(self.tag)
+        self._results = self._block.results
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Settle the experiment, in the process that began it; an exception goes on."""
+        self._block.leave(failed=kind is not None)
+
+    def record_results(self, results: Mapping[str, Any]) -> None:
+        """Add to the results of the experiment; a key that is there already gets the new value.
+
+        They are safe from then on, and may come from any thread or forked process. Raises NotStorable, with the key's
+        path, for a value that JSON cannot hold; what was recorded before stays.
+        """
+        if self._results is None:
+            raise RuntimeError("record_results is for the inside of the with block")
+        converted = storable(results)
+        if not isinstance(converted, dict):
+            raise TypeError(f"results must be a mapping, not a {type(results).__name__}")
+        merge_into(self._results, above=converted)
+
+    def _begin(self, repo: Repo) -> live.Live:
+        settings = Settings.from_config(config(repo))
+        return live.begin(
+            repo,
+            settings,
+            name=self._name,
+            command=sys.orig_argv,
+            parameters=self._parameters,
+            description=self._description,
+        )
+
+
+def parameters() -> dict[str, Any]:
+    """Return the parameters that `experimenter run` gives the command we are in; `{}` outside a run.
+
+    Raises BadParameters if the run has ended, and its file of parameters with it.
+    """
+    document: str | bytes | None = os.environ.get(environment.PARAMS)
+    if document is None:
+        path = os.environ.get(environment.PARAMS_FILE)
+        if path is None:
+            return {}
+        try:
+            document = Path(path).read_bytes()
+        except OSError as error:
+            raise BadParameters(f"cannot read EXPERIMENTER_PARAMS_FILE: {error.strerror}") from error
+    found = loads(document)
+    assert isinstance(found, dict)
+    return found
+
+
+class _JoinedBlock:
+    """A block inside `experimenter run`, which settles the experiment itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tag = os.environ[environment.TAG]
+        self.commit = os.environ[environment.COMMIT]
+        self.results = folder / "results.json"
+
+    def leave(self, *, failed: bool) -> None:
+        """Leave everything to the run."""
+
+
+class _OwnBlock:
+    """A block that is an experiment of its own."""
+
+    def __init__(self, begun: live.Live) -> None:
+        self.tag, self.commit = begun.experiment.tag, begun.experiment.commit
+        self.results = begun.entry.results
+        self._begun = begun
+        self._pid = os.getpid()
+        self._started_s = time.monotonic()
+        self._used_before = usage_of_ourselves()
+        self._previous_handlers: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for signum in _ENDING:
+                if signal.getsignal(signum) is signal.SIG_DFL:
+                    self._previous_handlers[signum] = signal.signal(signum, self._end)
+
+    def leave(self, *, failed: bool) -> None:
+        """Settle the experiment; a forked child that leaves the block leaves it to its parent."""
+        if os.getpid() != self._pid:
+            return
+        for signum, handler in self._previous_handlers.items():
+            signal.signal(signum, handler)
+        results = {} if failed else live.collect_results(self._begun)
+        if failed or not results:
+            live.remove(self._begun, status="failed" if failed else "completed", exit_code=None)
+            return
+        used = usage_of_ourselves()
+        resources = {
+            "wall_s": round(time.monotonic() - self._started_s, 3),
+            "cpu_s": round(used.cpu_s - self._used_before.cpu_s, 3),
+            "max_rss_bytes": used.max_rss_bytes,
+        }
+        live.complete(self._begun, status="completed", results=results, resources=resources)
+
+    def _end(self, signum: int, _frame: FrameType | None) -> None:
+        """End the block like an exception; forked workers, which have this handler too, die of the signal as ever."""
+        if os.getpid() != self._pid:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        raise SystemExit(128 + signum)
+
+
+def _joined_block(repo: Repo, parameters: Mapping[str, Any]) -> _JoinedBlock | None:
+    """Return the block's part in the run that we are in, if it is one of this repository and still goes on."""
+    file = os.environ.get(environment.PARAMS_FILE)
+    if not file:
+        return None
+    folder = Path(file).parent
+    if folder.parent != registry.StateFolder.of(repo).runs or not registry.is_open(folder):
+        return None
+    merge_into(folder / "joined.json", below=parameters)
+    return _JoinedBlock(folder)

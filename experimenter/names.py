@@ -1,0 +1,100 @@
+"""Names of experiments, and the tag and id that follow from a name and a moment."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from experimenter.errors import BadName
+
+PREFIX = "exp_"
+RULE = "a name has 1 to 100 characters of A-Z a-z 0-9 . _ -, begins with a letter or digit and has no '..' in it"
+_LONGEST = 100
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+_TAG = re.compile(r"exp_(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,99})_(?P<at>\d{8}T\d{6}\.\d{6}Z)", re.ASCII)
+_TAG_TIME = "%Y%m%dT%H%M%S.%fZ"
+
+# Interpreters, with the option letters after which code stands, and those that take a word of their own.
+_INTERPRETERS = [
+    (re.compile(r"(python|pypy)[\d.]*", re.ASCII), "c", "WX"),
+    (re.compile(r"(ba|da|k|z)?sh", re.ASCII), "cs", "oO"),
+    (re.compile(r"perl|ruby|node|julia|Rscript", re.ASCII), "eEp", "Ir"),
+]
+
+
+def checked(name: str) -> str:
+    """Return `name`; raise BadName, with the rule, if it cannot be one."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise BadName(f"'{name}' cannot be a name: {RULE}")
+    return name
+
+
+def from_command(command: Sequence[str]) -> str:
+    """Return the name that an experiment running `command` gets when the user gives none.
+
+    `python -u train.py` gives `train`, `python -m pkg.train` gives `pkg.train`, `./sim.sh` gives `sim`.
+    """
+    program = PurePosixPath(command[0]).name
+    for interpreter, code, valued in _INTERPRETERS:
+        if interpreter.fullmatch(program):
+            return _cleaned(_script(iter(command[1:]), code, valued) or program)
+    return _cleaned(_stem(program))
+
+
+def tag(name: str, at: datetime) -> str:
+    """Return `exp_<name>_<timestamp>` for the aware datetime `at`."""
+    return f"{PREFIX}{name}_{at.astimezone(UTC).strftime(_TAG_TIME)}"
+
+
+def is_tag(tag: str) -> bool:
+    """Say whether `tag` has the form that `tag()` gives."""
+    return _TAG.fullmatch(tag) is not None
+
+
+def name_of(tag: str) -> str:
+    """Return the name that `tag` was made of."""
+    return tag[len(PREFIX) :].rpartition("_")[0]
+
+
+def age_key(tag: str) -> tuple[str, str]:
+    """Return what sorts tags from the oldest to the newest."""
+    return tag.rpartition("_")[2], tag
+
+
+def id_of(tag: str) -> str:
+    """Return the id of an experiment: the first 8 hex digits of the SHA-1 of its tag's name."""
+    return hashlib.sha1(tag.encode(), usedforsecurity=False).hexdigest()[:8]
+
+
+def _script(words: Iterator[str], code: str, valued: str) -> str:
+    """Return the stem of the script, or the module, that an interpreter is given; nothing if it is neither."""
+    for word in words:
+        if word == "--":
+            return _stem(next(words, ""))
+        if not word.startswith("-"):
+            return _stem(word)
+        if word.startswith("--"):
+            continue
+        for place, letter in enumerate(word[1:], start=2):
+            if letter in code:
+                return ""
+            if letter == "m" and code == "c":
+                return word[place:] or next(words, "")
+            if letter in valued:
+                if place == len(word):
+                    next(words, None)
+                break
+    return ""
+
+
+def _stem(word: str) -> str:
+    """Return the last part of a path without the suffix of a script (`.py`, but not the `.11` of a version)."""
+    path = PurePosixPath(word)
+    return path.stem if re.fullmatch(r"\.[A-Za-z]\w*", path.suffix) else path.name
+
+
+def _cleaned(text: str) -> str:
+    """Return `text` as a name: what a name cannot have becomes `-`."""
+    name = re.sub(r"\.{2,}", lambda match: "-" * len(match[0]), re.sub(r"[^A-Za-z0-9._-]", "-", text))
+    return name.lstrip("._-")[:_LONGEST] or "experiment"

@@ -1,0 +1,199 @@
+"""The one door to git: finds the repository, runs git's commands on it, and turns their failures into errors."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from experimenter.errors import GitFailed, GitMissing, GitTooOld, NotAWorkTree, RefExists, RefMoved
+from experimenter.text import visible
+
+try:
+    from git.cmd import Git
+    from git.exc import GitCommandNotFound
+except ModuleNotFoundError:
+    raise
+except ImportError as missing:  # GitPython starts git when it is imported
+    raise GitMissing("git cannot be executed; install git 2.30 or later, or put it on the PATH") from missing
+
+OLDEST_GIT = (2, 30)
+
+# Set inside git hooks and aliases: git would quietly answer for another repository, index or object store.
+_INHERITED = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_DIR", "GIT_EXTERNAL_DIFF",
+    "GIT_GLOB_PATHSPECS", "GIT_GRAFT_FILE", "GIT_ICASE_PATHSPECS", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE",
+    "GIT_INDEX_VERSION", "GIT_LITERAL_PATHSPECS", "GIT_NAMESPACE", "GIT_NOGLOB_PATHSPECS", "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
+)  # fmt: skip
+_ENVIRONMENT = {
+    "GIT_NO_REPLACE_OBJECTS": "1",  # a replaced parent would give equal code another SHA on another machine
+    "GIT_OPTIONAL_LOCKS": "0",  # nobody's index.lock is taken
+    "GIT_TERMINAL_PROMPT": "0",
+}
+_SETTINGS = (
+    "core.fsmonitor=false",  # neither started nor believed
+    "core.hooksPath=/dev/null",  # no hook of the user's runs (git update-ref has one, too)
+    "core.logAllRefUpdates=false",
+    "core.filesRefLockTimeout=10000",  # milliseconds that git waits for other writers of refs
+    "core.packedRefsTimeout=10000",
+    "core.safecrlf=false",
+    "core.splitIndex=false",  # or a scratch index would leave a shared one in the user's folder
+)
+_LAYOUT_SEPARATOR = "--=layout="  # git rev-parse prints an option that it doesn't know as it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repo:
+    """A git work tree: its top, its own git directory and the common one, and the way from the top to where we are.
+
+    `prefix` is empty at the top, else ends in a slash.
+    """
+
+    top: Path
+    git_dir: Path
+    common_dir: Path
+    prefix: bytes
+
+    @property
+    def index(self) -> Path:
+        """The user's index, which is only read."""
+        return self.git_dir / "index"
+
+    def git(self, *words: str | bytes, stdin: bytes | None = None, index: Path | None = None) -> bytes:
+        """Run a git command at the top of the work tree, on `index` where one is given; return its stdout.
+
+        Raises GitFailed, with what git said, when it ends with another status than 0.
+        """
+        env = {"GIT_INDEX_FILE": str(index)} if index else {}
+        return run(self.top, words, stdin=stdin, env=env)
+
+
+def find_repo(directory: Path) -> Repo:
+    """Return the repository whose work tree has `directory` in it.
+
+    Raises NotAWorkTree, also for a bare repository and one that git holds for unsafe, and GitTooOld.
+    """
+    version = Git().version_info
+    if version < OLDEST_GIT:
+        raise GitTooOld(f"git {'.'.join(map(str, version))} is too old; experimenter needs git 2.30 or later")
+    questions = ("--show-toplevel", "--absolute-git-dir", "--git-common-dir", "--show-prefix")
+    words = [word for question in questions for word in (question, _LAYOUT_SEPARATOR)]
+    try:
+        answer = run(directory, ["rev-parse", *words])
+    except GitFailed as error:
+        raise _no_work_tree(directory, str(error)) from error
+    top, git_dir, common_dir, prefix, _ = answer.split(_LAYOUT_SEPARATOR.encode() + b"\n")
+    return Repo(
+        top=_path(top),
+        git_dir=_path(git_dir),
+        common_dir=Path(os.path.normpath(directory.absolute() / _path(common_dir))),
+        prefix=prefix.removesuffix(b"\n"),
+    )
+
+
+def config(repo: Repo) -> dict[str, str]:
+    """Return `git config experimenter.*`, by the option's name in lower case; the last value of each."""
+    words = ["config", "-z", "--get-regexp", r"^experimenter\."]
+    entries = run(repo.top, words, expected=(0, 1)).decode(errors="surrogateescape").split("\0")
+    pairs = (entry.partition("\n") for entry in entries if entry)
+    return {key.removeprefix("experimenter."): value if newline else "true" for key, newline, value in pairs}
+
+
+def update_ref(repo: Repo, ref: str, *, new: str, old: str) -> None:
+    """Point `ref` at `new` if it has the value `old`; an empty `old` creates it.
+
+    Raises RefExists or RefMoved when the ref has another value, and leaves it as it is.
+    """
+    _change_ref(repo, ref, old, ["update-ref", ref, new, old])
+
+
+def delete_ref(repo: Repo, ref: str, *, old: str) -> None:
+    """Delete `ref` if it has the value `old`; raise RefMoved, and leave it, if it has another."""
+    _change_ref(repo, ref, old, ["update-ref", "-d", ref, old])
+
+
+def _change_ref(repo: Repo, ref: str, old: str, words: Sequence[str]) -> None:
+    try:
+        repo.git(*words)
+    except GitFailed as error:
+        said = str(error)
+        if not old and "reference already exists" in said:
+            raise RefExists(f"{ref} exists already") from error
+        if " but expected " in said or "unable to resolve reference" in said:
+            raise RefMoved(f"{ref} was changed by somebody else meanwhile") from error
+        raise
+
+
+def run(
+    directory: Path,
+    words: Sequence[str | bytes],
+    *,
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    expected: Iterable[int] = (0,),
+) -> bytes:
+    """Run git with `words` in `directory` and return its stdout; raise GitFailed for a status not `expected`.
+
+    git runs in a process group of its own, so that a Ctrl-C meant for the user's command cannot stop it half-way.
+    """
+    inherited = [variable for variable in _INHERITED if variable in os.environ]
+    dropped = ["env", *(word for variable in inherited for word in ("-u", variable))] if inherited else []
+    # GitPython sets LC_ALL=C, which the user's clean filters would inherit; an empty one counts as unset (POSIX).
+    ours = {**_ENVIRONMENT, "LC_ALL": os.environ.get("LC_ALL", ""), **(env or {})}
+    dropped += [f"{key}={value}" for key, value in ours.items()] if inherited else []
+    settings = [word for setting in _SETTINGS for word in ("-c", setting)]
+    command = [*dropped, Git.GIT_PYTHON_GIT_EXECUTABLE, "-C", str(directory), *settings, *words]
+    with TemporaryFile() as source:
+        options: dict[str, Any] = {}
+        if stdin is not None:
+            source.write(stdin)
+            source.seek(0)
+            options["istream"] = source
+        try:
+            status, stdout, stderr = Git().execute(
+                command,
+                env=ours,
+                with_extended_output=True,
+                with_exceptions=False,
+                stdout_as_string=False,
+                strip_newline_in_stdout=False,
+                process_group=0,
+                **options,
+            )
+        except GitCommandNotFound as error:
+            raise GitMissing("git cannot be executed; install git 2.30 or later, or put it on the PATH") from error
+    if status not in expected:
+        raise _failure(words, status, stderr)
+    assert isinstance(stdout, bytes)
+    return stdout
+
+
+def _failure(words: Sequence[str | bytes], status: int, stderr: str) -> GitFailed:
+    """Return an error that leads with git's own last complaint; what else git said follows."""
+    lines = [visible(line) for line in stderr.splitlines() if line and not line.startswith("hint:")]
+    complaints = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
+    verb = os.fsdecode(words[0])
+    if not complaints:
+        return GitFailed(f"git {verb} ended with status {status} and said nothing")
+    reason = complaints[0].partition(": ")[2] or complaints[0]
+    return GitFailed(f"git {verb} failed: {reason}", details=[line for line in lines if line != complaints[0]])
+
+
+def _no_work_tree(directory: Path, said: str) -> NotAWorkTree:
+    shown = visible(str(directory.absolute()))
+    if "dubious ownership" in said or "unsafe repository" in said:
+        return NotAWorkTree(
+            f"the repository at {shown} belongs to another user; if you trust it:"
+            f" git config --global --add safe.directory '{shown}'"
+        )
+    if "must be run in a work tree" in said:
+        return NotAWorkTree(f"{shown} is in a bare repository or a .git folder; go to a work tree of it")
+    if "not a git repository" in said:
+        return NotAWorkTree(f"{shown} is in no git repository; go to one, or make one: git init")
+    return NotAWorkTree(f"{shown}: {said}")
+
+
+def _path(line: bytes) -> Path:
+    return Path(os.fsdecode(line.removesuffix(b"\n")))

@@ -1,0 +1,292 @@
+"""The one door to processes: starts the command, passes signals on to it, and says how it ended."""
+
+import errno
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import which
+from types import FrameType
+from typing import Any, Self
+
+from experimenter.errors import CommandNotExecutable, CommandNotFound, Interrupted
+from experimenter.text import visible
+
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
+_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage(2) on each system
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What tells a process from every other one, also after its pid was given away again."""
+
+    pid: int
+    start_time: float
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """Return the identity of the living process `pid`."""
+        return cls(pid=pid, start_time=_start_time(pid))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether this very process lives; one that is dead but not yet waited for (a zombie) does not."""
+        import psutil  # 35 ms that most commands can do without
+
+        try:
+            return _start_time(self.pid) == self.start_time and _status(self.pid) != psutil.STATUS_ZOMBIE
+        except (psutil.NoSuchProcess, OSError):
+            return False
+
+    def wait(self) -> None:
+        """Return when this process has ended, whoever's child it is."""
+        import psutil
+
+        try:
+            process = psutil.Process(self.pid)
+            if self.is_alive:
+                process.wait()
+        except psutil.NoSuchProcess:
+            return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a command ended, and what it used: it and those of its descendants that it waited for."""
+
+    exit_code: int
+    cpu_s: float
+    max_rss_bytes: int
+    signum: int | None = None
+
+
+class Child:
+    """A command that was started by us."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+        self.identity = Identity.of(popen.pid)
+        self.ending: Ending | None = None
+
+    @classmethod
+    def start(cls, command: Sequence[str], *, env: Mapping[str, str], stdout: int | None, stderr: int | None) -> Self:
+        """Start `command` in our process group, with our stdin; descriptors of None are inherited.
+
+        Staying in the group, it may read the terminal, and a Ctrl-C reaches it as it reaches us. Raises
+        CommandNotFound or CommandNotExecutable.
+        """
+        try:
+            return cls(subprocess.Popen(command, env=env, stdout=stdout, stderr=stderr))
+        except OSError as error:
+            raise _start_failure(command[0], error) from error
+        except ValueError as error:  # a NUL byte in a word or a variable
+            raise CommandNotExecutable(f"cannot execute '{visible(command[0])}': {error}") from error
+
+    def has_ended(self) -> bool:
+        """Say whether the command has ended, and if so keep its `ending`. Does not wait."""
+        if self.ending is None:
+            pid, status, usage = os.wait4(self._popen.pid, os.WNOHANG)
+            if pid:
+                self._popen.returncode = os.waitstatus_to_exitcode(status)
+                self.ending = _ending(self._popen.returncode, usage)
+        return self.ending is not None
+
+    def send(self, signum: int) -> None:
+        """Send a signal to the command, if it has not ended."""
+        if self.ending is None:
+            os.kill(self._popen.pid, signum)
+
+    def kill_tree(self) -> None:
+        """Kill the command and all its descendants."""
+        if self.ending is None:
+            kill_tree(self._popen.pid)
+
+
+class Signals:
+    """What signals do to us from the start of an experiment to its end; a context manager for the main thread.
+
+    Before the command starts they raise Interrupted. Then they are passed on to it: Ctrl-C comes from the terminal to
+    both of us, so it is passed on only where we are not in a terminal's foreground. Once the command has ended they
+    are held until the block is left. A signal that was ignored when we started stays ignored (nohup, background jobs).
+    `wake_fd` is readable after each signal, and after each end of a child.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._child: Child | None = None
+        self._is_holding = False
+        self._previous: dict[int, Any] = {}
+        self.wake_fd = -1
+
+    def __enter__(self) -> Self:
+        self.wake_fd, self._wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._previous_wake_fd = signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
+        self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        for signum in (signal.SIGINT, *_PASSED_ON):
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                self._previous[signum] = signal.signal(signum, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+        signal.set_wakeup_fd(self._previous_wake_fd)
+        os.close(self.wake_fd)
+        os.close(self._wake_end)
+
+    def start(self, command: Sequence[str], **options: Any) -> Child:
+        """Start the command as Child.start does; signals that arrive meanwhile reach it as soon as it runs."""
+        self._is_holding = True
+        child = Child.start(command, **options)
+        self._child, self._is_holding = child, False
+        for signum in self.received:
+            child.send(signum)
+        return child
+
+    def hold(self) -> None:
+        """Keep signals from doing anything more: the command has ended, and what came of it is being stored."""
+        self._is_holding, self._child = True, None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C was pressed, or SIGINT sent, while the command ran."""
+        return signal.SIGINT in self.received
+
+    def ended_by(self, ending: Ending) -> int | None:
+        """Return the signal that asked us to end and ended the command, or nothing."""
+        if self.interrupted:
+            return signal.SIGINT
+        return ending.signum if ending.signum in self.received else None
+
+    def _receive(self, signum: int, _frame: FrameType | None) -> None:
+        if self._is_holding:
+            self.received.append(signum)
+        elif self._child is None:
+            if signum in _ENDING:
+                self._is_holding = True  # another one must not disturb the clean-up
+                raise Interrupted(signum)
+            self.received.append(signum)
+        else:
+            again = signum == signal.SIGINT and self.interrupted
+            self.received.append(signum)
+            if again:
+                self._child.kill_tree()
+            elif signum not in _FROM_KEYBOARD or not _in_foreground():
+                self._child.send(signum)
+
+
+def die_of(signum: int) -> None:
+    """End this process by a signal, so that a shell that started us sees it and stops, too."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+def kill_tree(pid: int) -> None:
+    """Kill the process `pid` and every descendant of it; repeated until none is left that was started meanwhile."""
+    import psutil
+
+    try:
+        root = psutil.Process(pid)
+        while family := [one for one in (*root.children(recursive=True), root) if _is_running(one)]:
+            for one in family:
+                one.kill()
+            psutil.wait_procs(family, timeout=0.1)
+    except psutil.NoSuchProcess:
+        return
+
+
+def usage_of_ourselves() -> Ending:
+    """Return the CPU time that this process and its ended children have used so far, and its largest memory."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return Ending(exit_code=0, cpu_s=cpu_s, max_rss_bytes=own.ru_maxrss * _RSS_UNIT_BYTES)
+
+
+def host() -> str:
+    """Return this machine's name."""
+    return socket.gethostname()
+
+
+def boot_id() -> str:
+    """Return what is different after each start of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        import psutil
+
+        return str(int(psutil.boot_time()))
+
+
+def _ending(returncode: int, usage: resource.struct_rusage) -> Ending:
+    signum = -returncode if returncode < 0 else None
+    return Ending(
+        exit_code=128 + signum if signum else returncode,
+        cpu_s=usage.ru_utime + usage.ru_stime,
+        max_rss_bytes=usage.ru_maxrss * _RSS_UNIT_BYTES,
+        signum=signum,
+    )
+
+
+def _start_failure(program: str, error: OSError) -> CommandNotFound | CommandNotExecutable:
+    shown = visible(program)
+    if isinstance(error, FileNotFoundError) and not which(program):
+        return CommandNotFound(f"there is no command '{shown}'; check the spelling and the PATH")
+    reason = error.strerror
+    if isinstance(error, FileNotFoundError):
+        reason = "the interpreter in its first line is not there"
+    elif error.errno == errno.ENOEXEC:
+        reason = "it is no program, and has no first line such as #!/bin/sh"
+    elif error.errno == errno.E2BIG:
+        reason = "its arguments and environment are too long for the system"
+    elif isinstance(error, PermissionError) and Path(program).is_dir():
+        reason = "it is a folder"
+    elif isinstance(error, PermissionError):
+        reason = "no permission; chmod +x makes a file executable"
+    return CommandNotExecutable(f"cannot execute '{shown}': {reason}")
+
+
+def _in_foreground() -> bool:
+    """Say whether our process group is the one that the terminal sends its signals to."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def _start_time(pid: int) -> float:
+    """Return when a process started: in clock ticks since the boot on Linux (proc(5)), else in seconds since 1970."""
+    if sys.platform == "linux":
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        return int(stat.rpartition(b")")[2].split()[19])
+    import psutil
+
+    return psutil.Process(pid).create_time()
+
+
+def _status(pid: int) -> str:
+    import psutil
+
+    return psutil.Process(pid).status()
+
+
+def _is_running(process: Any) -> bool:
+    import psutil
+
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,363 @@
+"""The code state: the work tree as it stands, stored as a commit aside, without touching anything of the user's."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Self
+
+from experimenter.errors import ExperimenterError, FilesRefused
+from experimenter.plumbing import Repo, find_repo
+from experimenter.record import path_lists
+from experimenter.text import from_bytes, visible
+
+_AUTHOR = "experimenter <experimenter@localhost>"
+_MESSAGE = "Code state of an experiment"
+_STATUS = ("status", "--porcelain=v2", "-z", "--branch", "--no-renames", "--ignore-submodules=dirty")
+_GITLINK = b"160000"
+# Storing 200 MB takes 1.3 s and 4 MB of memory with these, 5.9 s and 209 MB without.
+_FAST = ("-c", "core.bigFileThreshold=1m", "-c", "core.looseCompression=1", "-c", "pack.compression=0")
+_UPDATE = (*_FAST, "update-index", "-z")
+
+_SECRET_NAMES = (
+    ".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk",
+    "id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk",
+    ".netrc", "_netrc", ".pypirc", ".pgpass", ".htpasswd", ".git-credentials", "credentials.json", "kaggle.json",
+)  # fmt: skip
+_NO_SECRETS = (".env.example",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeState:
+    """A commit that holds the work tree, child of the user's HEAD, with what a record says of it."""
+
+    commit: str
+    tree: str
+    base: str | None
+    branch: str | None
+    changed: dict[str, Any]
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the record's `code`."""
+        values = {"commit": self.commit, "tree": self.tree, "base": self.base, "branch": self.branch}
+        return {key: value for key, value in values.items() if value is not None} | {"changed": self.changed}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Which untracked files are refused."""
+
+    max_file_size_bytes: int
+    allow_secrets: bool = False
+
+
+@dataclass(slots=True)
+class _Status:
+    """What one `git status` says: HEAD, and paths whose content on disk the index does not hold."""
+
+    head: str | None = None
+    branch: str | None = None
+    is_clean: bool = True
+    changed: list[bytes] = field(default_factory=list)
+    deleted: list[bytes] = field(default_factory=list)
+    untracked: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, repo: Repo, *, untracked: bool = True, index: Path | None = None) -> Self:
+        """Ask git; with `index` that index is compared with the files."""
+        found = cls()
+        mode = "all" if untracked else "no"
+        for line in filter(None, repo.git(*_STATUS, f"--untracked-files={mode}", index=index).split(b"\0")):
+            found._take(line)
+        return found
+
+    def _take(self, line: bytes) -> None:
+        kind, _, rest = line.partition(b" ")
+        if kind == b"#":
+            key, _, value = rest.partition(b" ")
+            if key == b"branch.oid" and value != b"(initial)":
+                self.head = value.decode()
+            elif key == b"branch.head" and value != b"(detached)":
+                self.branch = from_bytes(value)
+            return
+        self.is_clean = False
+        if kind == b"?":
+            self.untracked.append(rest)
+        elif kind == b"u":
+            path = rest.split(b" ", 9)[9]
+            (self.deleted if rest.split(b" ", 6)[5] == b"000000" else self.changed).append(path)
+        elif rest[1:2] != b".":
+            path = rest.split(b" ", 7)[7]
+            (self.deleted if rest[1:2] == b"D" else self.changed).append(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _IndexEntry:
+    """One line of `git ls-files -v -s`: a path in the index, or an untracked one (`flag` is `?`)."""
+
+    flag: bytes
+    mode: bytes
+    object: bytes
+    path: bytes
+
+    @classmethod
+    def parse(cls, line: bytes) -> Self:
+        flag, rest = line[:1], line[2:]
+        if flag == b"?":
+            return cls(flag, b"", b"", rest)
+        meta, _, path = rest.partition(b"\t")
+        mode, oid, _ = meta.split(b" ")
+        return cls(flag, mode, oid, path)
+
+    @property
+    def is_assumed_unchanged(self) -> bool:
+        """Whether git does not look at the file on disk."""
+        return self.flag.islower()
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether the file is outside of a sparse checkout."""
+        return self.flag in (b"S", b"s")
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What has to change in a copy of the index to make it the work tree. Paths are relative to the top."""
+
+    remove: list[bytes] = field(default_factory=list)
+    add: list[bytes] = field(default_factory=list)
+    gitlinks: list[tuple[bytes, bytes]] = field(default_factory=list)
+    untracked: list[bytes] = field(default_factory=list)
+
+
+def take(repo: Repo, limits: Limits, *, scratch: Path) -> CodeState:
+    """Store the work tree as a commit and return it.
+
+    `scratch` becomes a copy of the index that matches the files as they were stored; `drift` compares it later.
+    Raises FilesRefused, before anything is stored, for untracked files beyond `limits`.
+    """
+    _copy_index(repo.index, scratch)
+    submodules = _look_at_all(repo, scratch)
+    status = _Status.of(repo, index=scratch)
+    plan = _plan(repo, status, submodules)
+    _refuse(repo, plan.untracked, limits)
+    parent = repo.git("cat-file", "commit", status.head) if status.head else b""
+    if parent and status.is_clean and not plan.remove:
+        tree = parent[5:].partition(b"\n")[0].decode()
+        commit = _commit(repo, tree, status.head, parent)
+        changed = path_lists(added=[], modified=[], deleted=[])
+    else:
+        _apply(repo, plan, scratch)
+        tree = repo.git("write-tree", index=scratch).decode().strip()
+        commit = _commit(repo, tree, status.head, parent)
+        changed = _changed(repo, commit, status.head)
+    return CodeState(commit=commit, tree=tree, base=status.head, branch=status.branch, changed=changed)
+
+
+def drift(repo: Repo, *, scratch: Path) -> dict[str, Any] | None:
+    """Return the record's `drift`: files modified or deleted on disk since `take` made `scratch`; else None."""
+    status = _Status.of(repo, untracked=False, index=scratch)
+    if not status.changed and not status.deleted:
+        return None
+    return path_lists(modified=_texts(status.changed), deleted=_texts(status.deleted))
+
+
+def _copy_index(index: Path, scratch: Path) -> None:
+    """Copy the user's index, which may be replaced meanwhile, with the very time that belongs to its content.
+
+    With a newer time git would trust its cached stat data for a file that was changed right after it was indexed.
+    """
+    try:
+        with index.open("rb") as source:
+            scratch.write_bytes(source.read())
+            times = os.fstat(source.fileno())
+    except FileNotFoundError:
+        return  # nothing was ever added; git takes a missing index for an empty one
+    os.utime(scratch, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def _look_at_all(repo: Repo, scratch: Path) -> list[bytes]:
+    """Make git look at every file on disk, by flags cleared in `scratch`; return the paths of submodules."""
+    submodules, assumed, skipped = [], [], []
+    for entry in _special_entries(repo, scratch):
+        if entry.mode == _GITLINK:
+            submodules.append(entry.path)
+        if entry.is_assumed_unchanged:
+            assumed.append(entry.path)
+        if entry.is_skipped and _lstat(repo, entry.path):
+            skipped.append(entry.path)
+    for option, paths in (("--no-assume-unchanged", assumed), ("--no-skip-worktree", skipped)):
+        if paths:
+            repo.git(*_UPDATE, option, "--stdin", stdin=b"\0".join(paths), index=scratch)
+    return submodules
+
+
+def _plan(repo: Repo, status: _Status, submodules: Iterable[bytes]) -> _Plan:
+    plan = _Plan(remove=status.deleted)
+    for path in status.changed:
+        (plan.add if _is_storable(repo, path) else plan.remove).append(path)
+    for path in status.untracked:
+        if path.endswith(b"/"):
+            _add_nested(plan, repo, path, is_tracked=False)
+        else:
+            plan.add.append(path)
+            plan.untracked.append(path)
+    for path in submodules:
+        if _is_dirty(repo, path):
+            plan.remove.append(path)
+            _add_nested(plan, repo, path + b"/", is_tracked=True)
+    return plan
+
+
+def _special_entries(repo: Repo, index: Path | None = None) -> Iterator[_IndexEntry]:
+    """Yield the entries of the index that need a look: submodules, and files that git was told not to look at."""
+    for line in repo.git("ls-files", "-z", "-v", "-s", index=index).split(b"\0"):
+        if not line.startswith((b"H 100", b"M 100", b"H 120", b"M 120")) and line:
+            yield _IndexEntry.parse(line)
+
+
+def _add_nested(plan: _Plan, outer: Repo, place: bytes, *, is_tracked: bool) -> None:
+    """Plan the repository at `place` (ending in a slash) as plain files, with the repositories inside it.
+
+    What is left out is what it ignores itself. What it tracks counts as tracked if it is our submodule.
+    """
+    nested = _open_nested(outer, place)
+    if nested.common_dir == outer.common_dir:
+        return  # a linked work tree of the same repository
+    gone = set(_Status.of(nested).deleted)
+    seen = set()
+    for line in filter(None, nested.git("ls-files", "-z", "-v", "-s", "-c", "-o", "--exclude-standard").split(b"\0")):
+        entry = _IndexEntry.parse(line)
+        path = place + entry.path
+        if entry.path in seen:
+            continue  # the stages of a conflict
+        seen.add(entry.path)
+        if entry.flag == b"?" and entry.path.endswith(b"/"):
+            _add_nested(plan, outer, path, is_tracked=False)
+        elif entry.mode == _GITLINK:
+            if _is_populated(nested, entry.path):
+                _add_nested(plan, outer, path + b"/", is_tracked=is_tracked)
+            elif entry.path not in gone:
+                plan.gitlinks.append((entry.object, path))
+        elif entry.path not in gone and _is_storable(nested, entry.path):
+            plan.add.append(path)
+            if entry.flag == b"?" or not is_tracked:
+                plan.untracked.append(path)
+
+
+def _is_dirty(outer: Repo, path: bytes) -> bool:
+    """Say whether a submodule has changes that its own commit does not hold, at any depth."""
+    if not _is_populated(outer, path):
+        return False
+    nested = _open_nested(outer, path)
+    if not _Status.of(nested).is_clean:
+        return True
+    for entry in _special_entries(nested):
+        if entry.mode == _GITLINK:
+            if _is_dirty(nested, entry.path):
+                return True
+        elif entry.is_assumed_unchanged or (entry.is_skipped and _lstat(nested, entry.path)):
+            return True  # git would not tell
+    return False
+
+
+def _is_populated(outer: Repo, path: bytes) -> bool:
+    return _lstat(outer, path + b"/.git") is not None
+
+
+def _open_nested(outer: Repo, path: bytes) -> Repo:
+    folder = outer.top / os.fsdecode(path.removesuffix(b"/"))
+    shown = visible(from_bytes(path))
+    try:
+        nested = find_repo(folder)
+    except ExperimenterError as error:
+        raise ExperimenterError(f"cannot read the repository in {shown}: {error.message}") from error
+    if nested.common_dir == outer.common_dir and nested.top == outer.top:
+        raise ExperimenterError(f"the repository in {shown} is broken; mend it, or add it to .gitignore")
+    return nested
+
+
+def _refuse(repo: Repo, paths: Iterable[bytes], limits: Limits) -> None:
+    large, secret = [], []
+    for path in paths:
+        found = _lstat(repo, path)
+        if found is None or not stat.S_ISREG(found.st_mode):
+            continue
+        shown = visible(from_bytes(path))
+        if found.st_size > limits.max_file_size_bytes:
+            large.append(f"{shown} ({found.st_size / 1024**2:.1f} MiB)")
+        if not limits.allow_secrets and _looks_secret(path):
+            secret.append(f"{shown} (looks secret)")
+    if not large and not secret:
+        return
+    ways = ["add them to .gitignore", "git add them"]
+    if large:
+        ways.append("raise --max-file-size or git config experimenter.maxFileSize")
+    if secret:
+        ways.append("give --allow-secrets")
+    count = len(large) + len(secret)
+    files = "1 untracked file is" if count == 1 else f"{count} untracked files are"
+    raise FilesRefused(f"{files} too large or too secret to be stored; {', or '.join(ways)}", details=large + secret)
+
+
+def _looks_secret(path: bytes) -> bool:
+    name = os.fsdecode(path.rpartition(b"/")[2]).lower()
+    return name not in _NO_SECRETS and any(fnmatchcase(name, pattern) for pattern in _SECRET_NAMES)
+
+
+def _apply(repo: Repo, plan: _Plan, scratch: Path) -> None:
+    """Carry out the plan on the scratch index, which stores the contents of files."""
+    if plan.remove:
+        repo.git(*_UPDATE, "--force-remove", "--stdin", stdin=b"\0".join(plan.remove), index=scratch)
+    if plan.add:
+        words = ("--add", "--remove", "--replace", "--stdin")
+        repo.git(*_UPDATE, *words, stdin=b"\0".join(plan.add), index=scratch)
+    if plan.gitlinks:
+        lines = [_GITLINK + b" " + commit + b"\t" + path for commit, path in plan.gitlinks]
+        repo.git(*_UPDATE, "--index-info", stdin=b"\0".join(lines), index=scratch)
+
+
+def _commit(repo: Repo, tree: str, base: str | None, parent: bytes) -> str:
+    """Store the commit, a pure function of the tree and the parent, and return its SHA.
+
+    It is written as an object, since git-commit-tree(1) heeds the user's settings and environment.
+    """
+    date = b"0 +0000"
+    for line in parent.partition(b"\n\n")[0].split(b"\n"):
+        if line.startswith(b"committer "):
+            date = line.rpartition(b"> ")[2]
+    lines = [f"tree {tree}", *([f"parent {base}"] if base else [])]
+    lines += [f"{role} {_AUTHOR} {date.decode()}" for role in ("author", "committer")]
+    content = "\n".join([*lines, "", _MESSAGE, ""])
+    return repo.git("hash-object", "-t", "commit", "-w", "--stdin", stdin=content.encode()).decode().strip()
+
+
+def _changed(repo: Repo, commit: str, base: str | None) -> dict[str, Any]:
+    """Return the record's `changed`: the paths in which a code state differs from its base."""
+    sides = [base, commit] if base else ["--root", "--no-commit-id", commit]
+    words = repo.git("diff-tree", "-r", "-z", "--no-renames", "--name-status", *sides).split(b"\0")
+    lists: dict[bytes, list[bytes]] = {b"A": [], b"M": [], b"D": []}
+    for kind, path in zip(words[0::2], words[1::2], strict=False):
+        lists.get(kind, lists[b"M"]).append(path)
+    return path_lists(added=_texts(lists[b"A"]), modified=_texts(lists[b"M"]), deleted=_texts(lists[b"D"]))
+
+
+def _texts(paths: Iterable[bytes]) -> list[str]:
+    return [from_bytes(path) for path in paths]
+
+
+def _lstat(repo: Repo, path: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(os.fsencode(repo.top) + b"/" + path)
+    except OSError:
+        return None
+
+
+def _is_storable(repo: Repo, path: bytes) -> bool:
+    """Say whether git can store what is at `path`: no socket, no device, and not nothing."""
+    found = _lstat(repo, path)
+    return found is not None and (
+        stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode) or stat.S_ISDIR(found.st_mode)
+    )

@@ -1,0 +1,200 @@
+"""What may go into a record: values as JSON can hold them, without secrets."""
+
+import dataclasses
+import datetime
+import enum
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from experimenter.errors import NotStorable
+from experimenter.text import encodable, escaped_json, visible
+
+REDACTED = "<redacted>"
+_DEEPEST = 200
+
+_SECRET_WORDS = (
+    "password", "passwd", "secret", "api_key", "apikey", "access_key", "access_token", "auth_token", "private_key",
+)  # fmt: skip
+_SECRET_KEY = re.compile(rf"(.*_)?({'|'.join(_SECRET_WORDS)})", re.DOTALL)
+_OPTION_WITH_VALUE = re.compile(r"(?P<option>[-+]*(?P<key>[\w.-]+)=)(?P<value>.*)", re.DOTALL)
+# A user part has no slash, so no scan passes the next `://`: linear on any text.
+_URL_USER = re.compile(r"://[^/?#\s]*@")
+
+
+def _finite(number: float) -> float | str:
+    if math.isnan(number):
+        return "NaN"
+    if math.isinf(number):
+        return "Infinity" if number > 0 else "-Infinity"
+    return number
+
+
+# In this order: a bool is an int, too.
+_SCALARS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    ((type(None), bool), lambda value: value),
+    (str, lambda value: encodable(str(value))),
+    (int, int),
+    (float, lambda value: _finite(float(value))),
+    ((datetime.date, datetime.time), lambda value: value.isoformat()),
+    (os.PathLike, lambda value: encodable(os.fsdecode(value))),
+)
+
+
+def storable(value: Any, *, path: str = "") -> Any:
+    """Return `value` as JSON types alone: dict with str keys, list, str, int, finite float, bool, None.
+
+    NaN and the infinities become the strings "NaN", "Infinity" and "-Infinity"; NumPy and PyTorch values, paths,
+    dates, enums, dataclasses, tuples and sets are converted. Raises NotStorable, with the key's path, for the rest.
+    """
+    return _storable(value, path, 0)
+
+
+def _storable(value: Any, path: str, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise NotStorable(f"{path[:80]}… is nested more than {_DEEPEST} deep, or contains itself")
+    if isinstance(value, enum.Enum):
+        return _storable(value.value, path, depth + 1)
+    for kinds, convert in _SCALARS:
+        if isinstance(value, kinds):
+            return convert(value)
+    if isinstance(value, Mapping):
+        return _storable_mapping(value, path, depth)
+    if isinstance(value, list | tuple):
+        return [_storable(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)]
+    if isinstance(value, set | frozenset):
+        return sorted((_storable(item, path, depth + 1) for item in value), key=json.dumps)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return _storable_mapping(fields, path, depth)
+    return _storable(_native(value, path), path, depth + 1)
+
+
+def _storable_mapping(mapping: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+    stored: dict[str, Any] = {}
+    for key, value in mapping.items():
+        name = _key(key, path)
+        if name in stored:
+            raise NotStorable(f"{_joined(path, name)} is there twice, once as another type of key")
+        stored[name] = _storable(value, _joined(path, name), depth + 1)
+    return stored
+
+
+def _key(key: Any, path: str) -> str:
+    """Return a key as JSON has it: text, or what json.dumps makes of a number, true, false or null."""
+    plain = _storable(key, path, _DEEPEST - 1) if not isinstance(key, str) else key
+    if isinstance(plain, str):
+        return encodable(plain)
+    if plain is None or isinstance(plain, bool | int | float):
+        return json.dumps(plain)
+    raise NotStorable(f"{path or 'the mapping'} has a key that is no text: {visible(repr(key))[:80]}")
+
+
+def _native(value: Any, path: str) -> Any:
+    """Return what an array or a scalar of NumPy, PyTorch and their kin holds, as Python's own types.
+
+    They all have `tolist`. One that answers with its own type again has no such form (NumPy's longdouble).
+    """
+    convert = getattr(value, "tolist", None)
+    if callable(convert) and not isinstance(value, type):
+        try:
+            native = convert()
+            return float(value) if type(native) is type(value) else native
+        except Exception as error:
+            raise NotStorable(f"{path or 'the value'} cannot be converted: {visible(str(error))}") from error
+    kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    raise NotStorable(f"{path or 'the value'} is a {kind}, which JSON cannot hold; convert it to numbers or text first")
+
+
+def _joined(path: str, key: str) -> str:
+    return f"{path}.{visible(key)}" if path else visible(key)
+
+
+def dumps(value: Any, *, indent: int | None = None) -> str:
+    """Return `value` as a strict JSON document (RFC 8259) that UTF-8 can hold and a terminal can show.
+
+    Raises NotStorable for what JSON cannot hold.
+    """
+    try:
+        document = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+        document.encode()
+    except (ValueError, TypeError, RecursionError):
+        # Not strict as it is, which is rare: a float such as 1e999, a lone surrogate.
+        document = json.dumps(storable(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    return escaped_json(document)
+
+
+def loads(document: str | bytes) -> Any:
+    """Return what a JSON document holds, with NaN and the infinities as the strings that stand for them.
+
+    Raises ValueError (or its UnicodeDecodeError) for what is not JSON or not UTF-8.
+    """
+    text = document.decode("utf-8-sig") if isinstance(document, bytes) else document
+    try:
+        return json.loads(text, parse_constant=str)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def is_secret(key: str) -> bool:
+    """Say whether the value under `key` is to be kept out of records: `password`, `db_api_key`, …; not `max_tokens`."""
+    return _SECRET_KEY.fullmatch(key.lower().replace("-", "_")) is not None
+
+
+def redacted(value: Any, *, key: str = "") -> Any:
+    """Return storable parameters with every text or number under a secret key replaced."""
+    if isinstance(value, dict):
+        return {name: redacted(item, key=name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [redacted(item, key=key) for item in value]
+    is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return REDACTED if key and is_plain and is_secret(key) else value
+
+
+def redacted_command(words: Sequence[str]) -> list[str]:
+    """Return a command's words with the values of secret options replaced: `--api-key V`, `--api-key=V`."""
+    shown: list[str] = []
+    value_is_secret = False
+    for word in words:
+        assignment = _OPTION_WITH_VALUE.fullmatch(word)
+        if value_is_secret and not word.startswith("-"):
+            shown.append(REDACTED)
+        elif assignment and is_secret(assignment["key"].rpartition(".")[2]):
+            shown.append(assignment["option"] + REDACTED)
+        else:
+            shown.append(word)
+        value_is_secret = word.startswith("-") and not assignment and is_secret(word.lstrip("-").rpartition(".")[2])
+    return shown
+
+
+def without_users(value: Any) -> Any:
+    """Return a storable value in which every URL has lost its user part (RFC 3986, section 3.2.1)."""
+    if isinstance(value, str):
+        return _URL_USER.sub(f"://{REDACTED}@", value) if "://" in value else value
+    if isinstance(value, dict):
+        return {without_users(name): without_users(item) for name, item in value.items()}
+    return [without_users(item) for item in value] if isinstance(value, list) else value
+
+
+def merged(*mappings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the mappings as one: later ones override earlier ones key by key, deeply."""
+    result: dict[str, Any] = {}
+    for mapping in mappings:
+        for key, value in mapping.items():
+            below = result.get(key)
+            both = isinstance(below, dict) and isinstance(value, dict)
+            result[key] = merged(below, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def flattened(mapping: Mapping[str, Any], *, separator: str = ".") -> Iterable[tuple[str, Any]]:
+    """Yield each value that is no mapping with its path of keys, joined by `separator`; an empty mapping as itself."""
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            for below, item in flattened(value, separator=separator):
+                yield f"{key}{separator}{below}", item
+        else:
+            yield key, value

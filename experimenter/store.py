@@ -1,0 +1,135 @@
+"""Experiments as git keeps them: one annotated tag each, its message the record, its target the code state."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from experimenter import names
+from experimenter.errors import ExperimenterError, GitFailed, NewerRecord, NotARecord
+from experimenter.plumbing import Repo, delete_ref, update_ref
+from experimenter.process import host
+from experimenter.record import Record
+
+_FORMAT = "%00".join(["%(refname:strip=2)", "%(objectname)", "%(*objectname)", "%(*tree)", "%(contents)", ""])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """A tag with its record, its code state, and the object that the tag was when we read it."""
+
+    tag: str
+    tag_object: str
+    commit: str
+    record: Record
+
+    @property
+    def id(self) -> str:
+        """The first 8 hex digits of the SHA-1 of the tag's name."""
+        return names.id_of(self.tag)
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return names.name_of(self.tag)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a look at all tags found: experiments from the oldest to the newest, and the tags that were passed over."""
+
+    experiments: list[Experiment]
+    no_records: list[str]
+    newer: list[str]
+
+
+def create(repo: Repo, tag: str, commit: str, record: Record) -> Experiment:
+    """Hang a new tag with `record` on `commit`. Raises RefExists if there is one of that name."""
+    tag_object = _tag_object(repo, tag, commit, record)
+    update_ref(repo, _ref(tag), new=tag_object, old="")
+    return Experiment(tag=tag, tag_object=tag_object, commit=commit, record=record)
+
+
+def update(repo: Repo, experiment: Experiment, record: Record) -> Experiment:
+    """Replace the record of an experiment. Raises RefMoved if somebody else changed the tag since it was read."""
+    tag_object = _tag_object(repo, experiment.tag, experiment.commit, record)
+    update_ref(repo, _ref(experiment.tag), new=tag_object, old=experiment.tag_object)
+    return replace(experiment, tag_object=tag_object, record=record)
+
+
+def delete(repo: Repo, experiment: Experiment) -> None:
+    """Remove an experiment's tag. Raises RefMoved if somebody else changed it since it was read."""
+    delete_ref(repo, _ref(experiment.tag), old=experiment.tag_object)
+
+
+def tags(repo: Repo) -> list[str]:
+    """Return the names of all experiments' tags, from the oldest to the newest, without reading one."""
+    refs = repo.git("for-each-ref", "--format=%(refname:strip=2)", f"refs/tags/{names.PREFIX}*")
+    return sorted(filter(names.is_tag, refs.decode(errors="replace").split("\n")), key=names.age_key)
+
+
+def read(repo: Repo, tag: str) -> Experiment:
+    """Return the experiment of an existing tag. Raises NotARecord or NewerRecord, naming the tag."""
+    for found, tag_object, commit, _, message in _rows(repo, _ref(tag)):
+        try:
+            return Experiment(tag=found, tag_object=tag_object, commit=commit, record=Record.from_json(message))
+        except (NotARecord, NewerRecord) as error:
+            raise type(error)(f"{tag}: {error}") from error
+    raise NotARecord(f"{tag} is gone")
+
+
+def listing(repo: Repo, *, tree: str | None = None) -> Listing:
+    """Return all experiments; with `tree` only those whose code state has that tree. One pass over the tags."""
+    found = Listing(experiments=[], no_records=[], newer=[])
+    rows = [row for row in _rows(repo, f"refs/tags/{names.PREFIX}*") if tree is None or row[3] == tree]
+    for tag, tag_object, commit, _, message in sorted(rows, key=lambda row: names.age_key(row[0])):
+        try:
+            if not names.is_tag(tag) or not commit:
+                raise NotARecord(tag)
+            record = Record.from_json(message)
+        except NewerRecord:
+            found.newer.append(tag)
+        except NotARecord:
+            found.no_records.append(tag)
+        else:
+            experiment = Experiment(tag=tag, tag_object=tag_object, commit=commit, record=record)
+            found.experiments.append(experiment)
+    return found
+
+
+def tree_of(repo: Repo, revision: str) -> str:
+    """Return the tree of any revision that git accepts; raise ExperimenterError for one that it doesn't."""
+    try:
+        return repo.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}").decode().strip()
+    except GitFailed as error:
+        raise ExperimenterError(f"'{revision}' is no revision that git knows here") from error
+
+
+def _rows(repo: Repo, pattern: str) -> Iterator[tuple[str, str, str, str, bytes]]:
+    answer = repo.git("for-each-ref", f"--format={_FORMAT}", pattern).split(b"\0")
+    for place in range(0, len(answer) - 5, 5):
+        tag, tag_object, commit, tree, message = answer[place : place + 5]
+        yield (
+            tag.decode(errors="replace").lstrip("\n"),
+            tag_object.decode(),
+            commit.decode(),
+            tree.decode(),
+            message,
+        )
+
+
+def _tag_object(repo: Repo, tag: str, commit: str, record: Record) -> str:
+    """Store an annotated tag as an object and return its name: git-mktag(1), which no setting of the user's meets."""
+    header = f"object {commit}\ntype commit\ntag {tag}\ntagger {_tagger(repo)}\n\n"
+    return repo.git("mktag", stdin=(header + record.to_json()).encode()).decode().strip()
+
+
+def _tagger(repo: Repo) -> str:
+    """Return the user's identity and the time, as git has them in an object."""
+    try:
+        return repo.git("var", "GIT_COMMITTER_IDENT").decode(errors="replace").strip()
+    except GitFailed:  # nobody has told git who they are, as in a container
+        return f"experimenter <experimenter@{host()}> {int(datetime.now(UTC).timestamp())} +0000"
+
+
+def _ref(tag: str) -> str:
+    return f"refs/tags/{tag}"

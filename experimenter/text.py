@@ -1,0 +1,55 @@
+"""Text from elsewhere: bytes that are no UTF-8, and characters that a terminal would obey."""
+
+import re
+
+# C0, DEL and C1, then the line and paragraph separators and what overrides the direction of writing.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROLS_THAT_JSON_LEAVES = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_NAMED = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 34: '"', 92: "\\"}
+
+
+def quoted(raw: bytes) -> str:
+    r"""Return `raw` as git quotes a path: `"caf\351.py"`.
+
+    The rules are those of core.quotePath in git-config(1).
+    """
+    words = []
+    for byte in raw:
+        if byte in _NAMED:
+            words.append("\\" + _NAMED[byte])
+        else:
+            words.append(chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}")
+    return '"' + "".join(words) + '"'
+
+
+def from_bytes(raw: bytes) -> str:
+    """Return `raw` as text, quoted as git does where it is not UTF-8."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return quoted(raw)
+
+
+def encodable(text: str) -> str:
+    r"""Return `text` unchanged if UTF-8 can hold it, else quoted as git does.
+
+    Lone surrogates stand for bytes that were not UTF-8 (PEP 383), or come from a `\ud800` in JSON.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        try:
+            return quoted(text.encode("utf-8", "surrogateescape"))
+        except UnicodeEncodeError:
+            return quoted(text.encode("utf-8", "surrogatepass"))
+    return text
+
+
+def visible(text: str) -> str:
+    r"""Return `text` on one line, with control characters written as in a Python string: `\x1b`, `\n`."""
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), encodable(text))
+
+
+def escaped_json(document: str) -> str:
+    r"""Return a JSON document with the control characters that JSON allows as they are written as `\u007f`."""
+    return _CONTROLS_THAT_JSON_LEAVES.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
