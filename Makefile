@@ -14,15 +14,23 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-demo: .venv/installed
+demo: .venv/demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/demo.sh "$(CURDIR)/configs"
 
 bench: .venv/installed
 	$(BIN)/python tests/bench.py
 
-.venv/installed: pyproject.toml
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.venv/bin/python:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+
+.venv/demo: .venv/bin/python pyproject.toml
+	$(PIP) --editable .
+	touch $@
+
+.venv/installed: .venv/bin/python pyproject.toml
+	$(PIP) --editable '.[dev]'
 	touch $@
 
 clean:

@@ -1,0 +1,1 @@
+"""Programs to try experimenter on, and to copy."""

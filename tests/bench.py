@@ -1,0 +1,305 @@
+"""Measures what experimenter costs beside plain git, a plain pipe and a plain sleep; prints a table in Markdown.
+
+A ratio is the median of paired runs, ours and the plain one in turn, so that a busy machine slows down both alike.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count, repeat
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from experimenter import names
+
+_EXPERIMENTER = str(Path(sys.executable).with_name("experimenter"))
+_PAIRS = 7
+_MB = 1_000_000
+_WATCHED_S = 5
+_CODE_STATES = 300
+_WHO = "bench <bench@localhost> 1700000000 +0000"
+_EDITED = ("package0/module0/file0.py", "package0/module0/file9.py", "package0/module1/file20.py", "new.txt", "new.md")
+_FORMAT = "%(refname) %(objectname) %(*objectname) %(*tree) %(contents)"
+_FOR_EACH_REF = ("git", "for-each-ref", f"--format={_FORMAT}", "refs/tags/exp_*")
+
+# What `experimenter run -- true` stores, by plain git commands. $1 is the tag, the rest are the paths that changed.
+_CAPTURE = rf"""
+set -e
+tag=$1
+shift
+mkdir .git/aside
+git --no-optional-locks status --porcelain=v2 -z --branch --untracked-files=all --no-renames > .git/aside/status
+cp -p .git/index .git/aside/index
+export GIT_INDEX_FILE=.git/aside/index
+printf '%s\0' "$@" | git update-index -z --add --remove --stdin
+tree=$(git write-tree)
+commit=$(git commit-tree -p HEAD -m 'Code state' "$tree")
+tag_message() {{
+    printf 'object %s\ntype commit\ntag %s\ntagger {_WHO}\n\n{{"schema": 1, "status": "%s"}}\n' "$commit" "$tag" "$1"
+}}
+running=$(tag_message running | git mktag)
+git update-ref "refs/tags/$tag" "$running" ''
+true
+git diff-files --quiet || true
+completed=$(tag_message completed | git mktag)
+git update-ref "refs/tags/$tag" "$completed" "$running"
+rm -r .git/aside
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A line of the table: what was measured, in a unit, and what it should not exceed."""
+
+    what: str
+    value: float
+    unit: str
+    remark: str = ""
+    target: float | None = None
+
+    def __str__(self) -> str:
+        measured = f"{self.value:.2f}{self.unit}" + (f" ({self.remark})" if self.remark else "")
+        target = "" if self.target is None else f"at most {self.target:g}{self.unit}"
+        met = "" if self.target is None else "yes" if self.value <= self.target else "no"
+        return f"| {self.what} | {measured} | {target} | {met} |"
+
+
+def capture(place: Path, *, quick: bool) -> Iterator[Row]:
+    """Compare a run with the same capture by plain git commands."""
+    for files, target in ((30, 10.0), (2_000, None), (60_000, 2.0)):
+        if files <= 2_000 or not quick:
+            yield _compare_capture(_source_repo(place / f"{files}-files", files), files, target)
+
+
+def listing(place: Path, *, quick: bool) -> Iterator[Row]:
+    """Compare lists of experiments with a bare git for-each-ref that prints as much of the tags."""
+    for experiments in (1_000, 10_000, 100_000):
+        if experiments <= 10_000 or not quick:
+            repo = _tagged_repo(place / f"{experiments}-experiments", experiments)
+            for options, target in (([], 5), (["--json"], 5), (["-c", _tag(7)], 2)):
+                yield _compare_list(repo, experiments, options, target=target)
+
+
+def relay(place: Path, *, quick: bool) -> Iterator[Row]:
+    """Compare much output through a run with the same output through a pipe."""
+    repo = _source_repo(place / "relay", 30)
+    size_bytes = (100 if quick else 1_000) * _MB
+    lines = place / "lines.txt"
+    with lines.open("w") as file:
+        file.writelines(
+            repeat(("step 00000001 loss 0.69314718 ".ljust(79, ".") + "\n") * (_MB // 80), size_bytes // _MB)
+        )
+    logs = repo / ".git" / "experimenter" / "logs"
+
+    def ours() -> float:
+        elapsed_s = _piped([_EXPERIMENTER, "run", "--", "cat", str(lines)], repo)
+        assert [log.stat().st_size for log in logs.glob("*.log")] == [size_bytes]
+        shutil.rmtree(logs)
+        return elapsed_s
+
+    what = f"`run -- cat` of {size_bytes // _MB:,} MB : `cat`"
+    yield _compare(what, ours, lambda: _piped(["cat", str(lines)], repo), target=4)
+
+
+def idle(place: Path, *, quick: bool) -> Iterator[Row]:
+    """Look at the wrapper while its command sleeps."""
+    repo = _source_repo(place / "idle", 30)
+    _say("wrapper of `sleep`")
+    with subprocess.Popen([_EXPERIMENTER, "run", "--", "sleep", "20"], cwd=repo, stderr=subprocess.PIPE) as run:
+        try:
+            wrapper = psutil.Process(_wrapper_of_started(repo, run))
+            time.sleep(0.5)  # the start is over
+            cpu, switches = wrapper.cpu_times(), wrapper.num_ctx_switches().voluntary
+            time.sleep(_WATCHED_S)
+            cpu_s = sum(wrapper.cpu_times()[:2]) - sum(cpu[:2])
+            wakeups = wrapper.num_ctx_switches().voluntary - switches
+            memory, peak = wrapper.memory_info().rss / _MB, _peak(wrapper.pid)
+        finally:
+            run.terminate()
+    yield Row(what="memory of the wrapper of `sleep`", value=memory, unit=" MB", remark=peak, target=45)
+    yield Row(what="CPU time of the wrapper of `sleep`", value=1000 * cpu_s / _WATCHED_S, unit=" ms/s")
+    yield Row(what="wake-ups of the wrapper of `sleep`", value=wakeups / _WATCHED_S, unit="/s", target=1)
+
+
+def _compare(what: str, ours: Callable[[], float], plain: Callable[[], float], *, target: float | None) -> Row:
+    """Return the ratio of two functions that return how long they took."""
+    _say(what)
+    ours()  # fills caches, as the next one does
+    plain()
+    pairs = [(ours(), plain()) for _ in range(_PAIRS)]
+    ratio = median(first / second for first, second in pairs)
+    remark = " : ".join(f"{median(side):.3f} s" for side in zip(*pairs, strict=True))
+    return Row(what=what, value=ratio, unit=" x", remark=remark, target=target)
+
+
+def _compare_capture(repo: Path, files: int, target: float | None) -> Row:
+    numbers = count()
+
+    def edit() -> str:
+        """Give files a content that no object has yet; return a tag for it."""
+        number = next(numbers)
+        for path in _EDITED:
+            (repo / path).write_text(f"{path} {number}\n")
+        return f"plain_{number}"
+
+    def ours() -> float:
+        edit()
+        return _timed([_EXPERIMENTER, "run", "--", "true"], repo)
+
+    def plain() -> float:
+        return _timed(["/bin/sh", "-c", _CAPTURE, "sh", edit(), *_EDITED], repo)
+
+    return _compare(f"`run -- true` in {files:,} files : plain git", ours, plain, target=target)
+
+
+def _compare_list(repo: Path, experiments: int, options: Sequence[str], *, target: float) -> Row:
+    words = " ".join(["list", *("REV" if names.is_tag(word) else word for word in options)])
+    return _compare(
+        f"`{words}` of {experiments:,} : `git for-each-ref`",
+        lambda: _timed([_EXPERIMENTER, "list", *options], repo),
+        lambda: _timed(_FOR_EACH_REF, repo),
+        target=target if experiments > 1_000 else None,  # with fewer it is Python's start that counts
+    )
+
+
+def _timed(words: Sequence[str], repo: Path) -> float:
+    started_s = time.perf_counter()
+    _call(words, repo)
+    return time.perf_counter() - started_s
+
+
+def _piped(words: Sequence[str], repo: Path) -> float:
+    return _timed(["/bin/sh", "-c", '"$@" | cat > /dev/null', "sh", *words], repo)
+
+
+def _call(words: Sequence[str], repo: Path, *, stdin: bytes = b"") -> None:
+    done = subprocess.run(words, cwd=repo, input=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{words[0]} ended with {done.returncode}: {done.stderr.decode(errors='replace')}")
+
+
+def _answer(words: Sequence[str], repo: Path) -> str:
+    return subprocess.run(words, cwd=repo, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def _source_repo(top: Path, files: int) -> Path:
+    """Make a repository of small files in nested folders, all committed, with an index that is fresh."""
+    _say(f"making {files:,} files")
+    top.mkdir()
+    _call(["git", "init", "--quiet", "--initial-branch=main"], top)
+    _import(top, _source_stream(files))
+    _call(["git", "reset", "--quiet", "--hard"], top)
+    time.sleep(1.1)  # git trusts an index only for files that are older than it, in whole seconds
+    _call(["git", "status"], top)
+    return top
+
+
+def _tagged_repo(top: Path, experiments: int) -> Path:
+    """Make a repository with experiments on a few hundred code states, as it looks after a `git gc`."""
+    repo = _source_repo(top, 30)
+    _say(f"making {experiments:,} experiments")
+    parameters = ["-p", "lr=0.001", "-p", "seed=12345", "-p", "model={layers: 4, activation: relu, name: baseline}"]
+    command = [
+        "sh",
+        "-c",
+        """echo '{"accuracy": 0.9345, "loss": 0.1234, "epochs": 20}' > "$EXPERIMENTER_RESULTS_FILE" """,
+    ]
+    _call([_EXPERIMENTER, "run", "-n", "train", *parameters, "--", *command], repo)
+    tag, _, record = _answer(["git", "for-each-ref", "--format=%(refname) %(contents)", "refs/tags"], repo).partition(
+        " "
+    )
+    _call(["git", "update-ref", "-d", tag], repo)
+    _import(repo, _tags_stream(experiments, record))
+    _call(["git", "pack-refs", "--all"], repo)
+    return repo
+
+
+def _import(repo: Path, stream: Iterator[str]) -> None:
+    # Else each ref would wait for the disk.
+    _call(["git", "-c", "core.fsync=none", "fast-import", "--quiet"], repo, stdin="".join(stream).encode())
+
+
+def _source_stream(files: int) -> Iterator[str]:
+    yield f"commit refs/heads/main\ncommitter {_WHO}\n{_data('Begin')}"
+    for number in range(files):
+        path = f"package{number // 400}/module{number // 20 % 20}/file{number}.py"
+        yield f"M 100644 inline {path}\n{_data(f'VALUE = {number}')}"
+
+
+def _tags_stream(experiments: int, record: str) -> Iterator[str]:
+    for number in range(_CODE_STATES):
+        yield f"commit refs/heads/states\nmark :{number + 1}\ncommitter {_WHO}\n{_data('Code state')}"
+        yield f"M 100644 inline train.py\n{_data(f'LAYERS = {number}')}"
+    for number in range(experiments):
+        message = record.replace("12345", str(number))
+        yield f"tag {_tag(number)}\nfrom :{number % _CODE_STATES + 1}\ntagger {_WHO}\n{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return f"data {len(text.encode())}\n{text}\n"
+
+
+def _tag(number: int) -> str:
+    return names.tag("train", datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=10.25 * number))
+
+
+def _wrapper_of_started(repo: Path, run: "subprocess.Popen[bytes]") -> int:
+    """Wait until the command runs; return the wrapper's pid."""
+    while run.poll() is None:
+        for path in (repo / ".git" / "experimenter" / "runs").glob("[!.]*/pid.json"):
+            if "pid" in (pid_file := json.loads(path.read_bytes())):
+                return int(pid_file["wrapper_pid"])
+        time.sleep(0.05)
+    raise RuntimeError("the run ended before its command was seen")
+
+
+def _peak(pid: int) -> str:
+    """Return the largest memory so far, where the system tells it (proc(5))."""
+    status = Path(f"/proc/{pid}/status")
+    kilobytes = status.read_text().partition("VmHWM:")[2].split()[0] if status.exists() else ""
+    return f"peak {int(kilobytes) * 1024 / _MB:.2f} MB" if kilobytes else ""
+
+
+def _isolate(home: str) -> None:
+    """Hide the user's settings from git, and an experiment that we may be in from experimenter."""
+    for variable in [name for name in os.environ if name.startswith(("GIT_", "EXPERIMENTER_"))]:
+        del os.environ[variable]
+    for role in ("AUTHOR", "COMMITTER"):
+        os.environ |= {f"GIT_{role}_NAME": "bench", f"GIT_{role}_EMAIL": "bench@localhost"}
+    os.environ |= {"HOME": home, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"{datetime.now():%H:%M:%S} {what}\n")
+
+
+def main() -> None:
+    """Measure what is asked for and print the table."""
+    kinds = {"capture": capture, "list": listing, "relay": relay, "idle": idle}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="leave out what is large")
+    parser.add_argument("--only", choices=kinds, help="one kind of measurement instead of all")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="experimenter-bench-") as place:
+        _isolate(place)
+        chosen = [options.only] if options.only else list(kinds)
+        rows = [row for kind in chosen for row in kinds[kind](Path(place), quick=options.quick)]
+        git = _answer(["git", "--version"], Path(place)).strip()
+    lines = ["| what | measured | target | met |", "| --- | --- | --- | --- |", *map(str, rows)]
+    system = f"{git}, Python {platform.python_version()}, {os.cpu_count()} cores; medians of {_PAIRS} pairs"
+    sys.stdout.write("\n".join([*lines, "", system, ""]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Real repositories in a folder of their own, and the program as its users start it."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+EXPERIMENTER = str(Path(sys.executable).with_name("experimenter"))
+DEADLINE_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the developer's git settings, and whatever run the tests themselves are in."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for key in list(os.environ):
+        if key.startswith(("GIT_", "EXPERIMENTER_")) or key in ("NO_COLOR", "PAGER", "LESS", "LC_ALL"):
+            monkeypatch.delenv(key)
+    for key, value in {
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / "xdg"),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CEILING_DIRECTORIES": str(tmp_path),
+        "GIT_AUTHOR_NAME": "Ada",
+        "GIT_AUTHOR_EMAIL": "ada@example.com",
+        "GIT_AUTHOR_DATE": "1700000000 +0200",
+        "GIT_COMMITTER_NAME": "Ada",
+        "GIT_COMMITTER_EMAIL": "ada@example.com",
+        "GIT_COMMITTER_DATE": "1700000000 +0200",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }.items():
+        monkeypatch.setenv(key, value)
+    (home / ".gitconfig").write_text("[init]\ndefaultBranch = main\n[protocol \"file\"]\nallow = always\n")
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one commit that holds train.py; the current directory."""
+    top = tmp_path / "repo"
+    make_repo(top)
+    monkeypatch.chdir(top)
+    return top
+
+
+def make_repo(top: Path, *options: str) -> Path:
+    subprocess.run(["git", "init", "-q", *options, str(top)], check=True)
+    (top / "train.py").write_text("one\n")
+    sh("git add . && git commit -qm first", cwd=top)
+    return top
+
+
+def sh(script: str, *, cwd: Path | None = None) -> str:
+    """Run a shell script and return its stdout; fail with its stderr."""
+    done = subprocess.run(["sh", "-ec", script], cwd=cwd, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return done.stdout.decode(errors="surrogateescape")
+
+
+def experimenter(
+    *words: str | bytes, cwd: Path | None = None, env: dict[str, str] | None = None, stdin: bytes = b""
+) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end."""
+    return subprocess.run(
+        [EXPERIMENTER, *words],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        input=stdin.decode(),
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=120,
+    )
+
+
+def until(condition: Callable[[], object], *, what: str = "the condition") -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {DEADLINE_S} s for {what}"
+        select.select([], [], [], 0.01)
+
+
+@dataclass
+class Terminal:
+    """A program in a terminal of its own: session, controlling terminal and foreground process group."""
+
+    pid: int
+    master: int
+    screen: bytes = b""
+    status: int | None = field(default=None)
+
+    def read(self) -> bool:
+        """Take what the terminal shows now; say whether the program still holds it."""
+        ready, _, _ = select.select([self.master], [], [], 0.05)
+        if not ready:
+            return True
+        try:
+            piece = os.read(self.master, 65536)
+        except OSError:
+            return False
+        self.screen += piece
+        return bool(piece)
+
+    def expect(self, text: str) -> None:
+        """Wait until `text` was shown."""
+        deadline = time.monotonic() + DEADLINE_S
+        while text.encode() not in self.screen:
+            assert time.monotonic() < deadline and self.read(), f"no {text!r} in {self.screen!r}"
+
+    def type(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def end(self) -> int:
+        """Wait for the program's end; return its wait status as waitpid(2) has it."""
+        deadline = time.monotonic() + DEADLINE_S
+        while self.status is None:
+            assert time.monotonic() < deadline, f"still running: {self.screen!r}"
+            self.read()
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = status if pid else None
+        while self.read() and select.select([self.master], [], [], 0)[0]:
+            pass
+        return self.status
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    """Start a program in a terminal of its own, of 80 columns and 24 lines."""
+    opened: list[Terminal] = []
+
+    def start(*words: str) -> Terminal:
+        pid, master = pty.fork()
+        if pid == 0:
+            os.execvp(words[0], words)
+        opened.append(Terminal(pid, master))
+        resize(master, 24, 80)
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        if one.status is None:
+            os.kill(one.pid, signal.SIGKILL)
+            os.waitpid(one.pid, 0)
+        os.close(one.master)
+
+
+def resize(master: int, rows: int, columns: int) -> None:
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+
+def tags() -> list[str]:
+    return sh("git tag --list 'exp_*'").split()
+
+
+def record(tag: str | None = None) -> dict[str, object]:
+    """Return the record of a tag, or of the only one, as git has it."""
+    import json
+
+    (tag,) = [tag] if tag else tags()
+    message = sh(f"git for-each-ref --format='%(contents)' refs/tags/{tag}")
+    value = json.loads(message)
+    assert isinstance(value, dict)
+    return value
