@@ -39,8 +39,13 @@ _SETTINGS = (
     "core.filesRefLockTimeout=10000",  # milliseconds that git waits for other writers of refs
     "core.packedRefsTimeout=10000",
     "core.safecrlf=false",
+    # Storing 200 MB takes 1.3 s and 4 MB of memory with these three, 5.9 s and 209 MB without.
+    "core.bigFileThreshold=1m",
+    "core.looseCompression=1",
+    "pack.compression=0",
     "core.splitIndex=false",  # or a scratch index would leave a shared one in the user's folder
 )
+_LITTLE_BYTES = 64 * 1024  # less than this on a disk counts as none
 _LAYOUT_SEPARATOR = "--=layout="  # git rev-parse prints an option that it doesn't know as it is
 
 
@@ -165,20 +170,30 @@ def run(
         except GitCommandNotFound as error:
             raise GitMissing("git cannot be executed; install git 2.30 or later, or put it on the PATH") from error
     if status not in expected:
-        raise _failure(words, status, stderr)
+        raise _failure(directory, words, status, stderr)
     assert isinstance(stdout, bytes)
     return stdout
 
 
-def _failure(words: Sequence[str | bytes], status: int, stderr: str) -> GitFailed:
-    """Return an error that leads with git's own last complaint; what else git said follows."""
+def _failure(directory: Path, words: Sequence[str | bytes], status: int, stderr: str) -> GitFailed:
+    """Return an error that leads with git's own first complaint; what else git said follows."""
     lines = [visible(line) for line in stderr.splitlines() if line and not line.startswith("hint:")]
     complaints = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
     verb = os.fsdecode(words[0])
+    if _disk_is_full(directory):  # of which git speaks in many ways, or not at all
+        return GitFailed(f"git {verb} failed: No space left on device; free some and try again", details=lines)
     if not complaints:
         return GitFailed(f"git {verb} ended with status {status} and said nothing")
     reason = complaints[0].partition(": ")[2] or complaints[0]
     return GitFailed(f"git {verb} failed: {reason}", details=[line for line in lines if line != complaints[0]])
+
+
+def _disk_is_full(directory: Path) -> bool:
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _LITTLE_BYTES
 
 
 def _no_work_tree(directory: Path, said: str) -> NotAWorkTree:

@@ -1,6 +1,7 @@
 """The command `experimenter` itself: its own options, and the one place where errors become text and exit statuses."""
 
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -71,16 +72,19 @@ def experimenter(directories: tuple[str, ...]) -> None:
 def main() -> NoReturn:
     """Run the command line and exit: 0 when it did its work, 1 when it failed, 2 for wrong usage; `run` has its own."""
     _open_standard_streams()
-    words = sys.argv[1:]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C just ends us; what has to be tidied up says so itself
     try:
-        status = experimenter.main(words, prog_name="experimenter", standalone_mode=False)
+        status = experimenter.main(prog_name="experimenter", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our stdout has gone: nothing more to say, also not when the interpreter flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = _EPIPE_STATUS
-    except (click.Abort, KeyboardInterrupt, Interrupted) as interrupt:
-        _die(interrupt)
+    except Interrupted as interrupt:
+        from experimenter.process import die_of
+
+        die_of(interrupt.signum)
     except (click.ClickException, ExperimenterError, OSError) as error:
         status = _fail(error)
     sys.exit(status if isinstance(status, int) else 0)
@@ -121,15 +125,6 @@ def _is_run() -> bool:
         elif not word.startswith("-C"):
             return word == "run"
     return False
-
-
-def _die(interrupt: BaseException) -> NoReturn:
-    import signal
-
-    from experimenter.process import die_of
-
-    die_of(interrupt.signum if isinstance(interrupt, Interrupted) else signal.SIGINT)
-    raise SystemExit(1)
 
 
 def _open_standard_streams() -> None:
