@@ -17,7 +17,7 @@ from experimenter.errors import (
     StatusUnknown,
 )
 from experimenter.plumbing import Repo, find_repo
-from experimenter.storable import flattened
+from experimenter.render import row
 
 if TYPE_CHECKING:
     import pandas
@@ -26,7 +26,6 @@ _log = logging.getLogger("experimenter")
 _SHORTEST_ID = 4
 _POLL_S = 0.2
 _NEWEST = 1000
-_COLUMNS = ("tag", "id", "name", "status", "started", "finished", "code.commit")
 
 
 class ExperimentData:
@@ -60,7 +59,7 @@ class ExperimentData:
             import pandas
         except ImportError as error:
             raise ExtraMissing("pandas", needed_for="to_dataframe()") from error
-        return pandas.DataFrame([columns(experiment) for experiment in matching(self._repo)])
+        return pandas.DataFrame([row(experiment) for experiment in matching(self._repo)])
 
 
 def matching(
@@ -88,17 +87,6 @@ def as_json(experiment: store.Experiment) -> dict[str, Any]:
     """Return an experiment's record with its tag and id in front."""
     identity = {"tag": experiment.tag, "id": experiment.id}
     return identity | {key: value for key, value in experiment.record.body.items() if key not in identity}
-
-
-def columns(experiment: store.Experiment) -> dict[str, Any]:
-    """Return one experiment as a row: what identifies it, then its parameters and results under dotted keys."""
-    body = experiment.record.body
-    code = body.get("code", {})
-    values = {"tag": experiment.tag, "id": experiment.id, "code.commit": code.get("commit")}
-    row = {key: values.get(key, body.get(key)) for key in _COLUMNS}
-    for part in ("parameters", "results"):
-        row |= {f"{part}.{key}": value for key, value in flattened(body.get(part, {}))}
-    return row
 
 
 def find(repo: Repo, word: str) -> str:

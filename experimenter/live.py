@@ -12,6 +12,7 @@ from typing import Any
 
 from experimenter import __version__, environment, names, registry, results, snapshot, store
 from experimenter.errors import BadResults, ExperimenterError, RefMoved
+from experimenter.limits import Limits
 from experimenter.plumbing import Repo
 from experimenter.process import host
 from experimenter.record import Record, timestamp
@@ -49,7 +50,7 @@ def begin(
     """
     entry = registry.open_entry(repo, names.checked(name), now=datetime.now(UTC))
     try:
-        limits = snapshot.Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
+        limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
         code = snapshot.take(repo, limits, scratch=entry.index)
         record = Record.begin(
             name=name,

@@ -89,12 +89,12 @@ def find_repo(directory: Path) -> Repo:
         answer = run(directory, ["rev-parse", *words])
     except GitFailed as error:
         raise _no_work_tree(directory, str(error)) from error
-    top, git_dir, common_dir, prefix, _ = answer.split(_LAYOUT_SEPARATOR.encode() + b"\n")
+    top, git_dir, common_dir, prefix, _ = answer.split(f"\n{_LAYOUT_SEPARATOR}\n".encode())
     return Repo(
-        top=_path(top),
-        git_dir=_path(git_dir),
-        common_dir=Path(os.path.normpath(directory.absolute() / _path(common_dir))),
-        prefix=prefix.removesuffix(b"\n"),
+        top=Path(os.fsdecode(top)),
+        git_dir=Path(os.fsdecode(git_dir)),
+        common_dir=Path(os.path.normpath(directory.absolute() / os.fsdecode(common_dir))),
+        prefix=prefix,
     )
 
 
@@ -208,7 +208,3 @@ def _no_work_tree(directory: Path, said: str) -> NotAWorkTree:
     if "not a git repository" in said:
         return NotAWorkTree(f"{shown} is in no git repository; go to one, or make one: git init")
     return NotAWorkTree(f"{shown}: {said}")
-
-
-def _path(line: bytes) -> Path:
-    return Path(os.fsdecode(line.removesuffix(b"\n")))

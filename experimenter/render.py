@@ -3,7 +3,7 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,18 +12,29 @@ from experimenter.store import Experiment
 from experimenter.text import visible
 
 _GAP = "  "
-_NARROWEST = 12
+_NARROWEST = 4
+_COLUMNS = ("tag", "id", "name", "status", "started", "finished", "code.commit")
 _HEADINGS = ("ID", "NAME", "STARTED", "STATUS", "PARAMETERS", "RESULTS", "CODE")
-_ELASTIC = (4, 5, 1)  # the columns that are cut when a line is too long, in this order
+_ELASTIC = (1, 4, 5)  # the columns that are cut when a line is too long
+
+
+def row(experiment: Experiment) -> dict[str, Any]:
+    """Return what identifies one experiment, then its parameters and results under dotted keys."""
+    body = experiment.record.body
+    values = {"tag": experiment.tag, "id": experiment.id, "code.commit": experiment.commit}
+    found = {key: values.get(key, body.get(key)) for key in _COLUMNS}
+    for part in ("parameters", "results"):
+        found |= {f"{part}.{key}": value for key, value in flattened(body.get(part, {}))}
+    return found
 
 
 def table(experiments: Iterable[Experiment], *, width: int | None) -> list[str]:
     """Return lines, the first a heading, a line for each experiment; cut to `width` columns where it is given."""
-    rows = [_HEADINGS, *(_row(experiment) for experiment in experiments)]
+    rows = [_HEADINGS, *(_cells(experiment) for experiment in experiments)]
     widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
     if width is not None:
         _shrink(widths, width)
-    return [_GAP.join(map(_fitted, row, widths)).rstrip() for row in rows]
+    return [_GAP.join(map(_fitted, cells, widths)).rstrip() for cells in rows]
 
 
 def details(experiment: Experiment) -> list[str]:
@@ -39,16 +50,16 @@ def details(experiment: Experiment) -> list[str]:
     return lines
 
 
-def csv_document(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV (RFC 4180) with a column for every key that one of them has; text only, no control code."""
-    header = dict.fromkeys(key for row in rows for key in row)
-    parts = ("parameters.", "results.")
-    fixed = [key for key in header if not key.startswith(parts)]
-    keys = fixed + [key for part in parts for key in header if key.startswith(part)]
+def csv_document(experiments: Iterable[Experiment]) -> str:
+    """Return CSV (RFC 4180): a heading, a row for each experiment, a column for every key that one of them has."""
+    rows = [row(experiment) for experiment in experiments]
+    header = dict.fromkeys(key for found in rows for key in found)
+    more = [key for part in ("parameters.", "results.") for key in header if key.startswith(part)]
+    keys = [*_COLUMNS, *more]
     document = io.StringIO()
-    writer = csv.writer(document)
+    writer = csv.writer(document, lineterminator="\n")
     writer.writerow(map(visible, keys))
-    writer.writerows([_cell(row.get(key)) for key in keys] for row in rows)
+    writer.writerows([_cell(found.get(key)) for key in keys] for found in rows)
     return document.getvalue()
 
 
@@ -59,7 +70,7 @@ def columns_of(text: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _row(experiment: Experiment) -> tuple[str, ...]:
+def _cells(experiment: Experiment) -> tuple[str, ...]:
     body = experiment.record.body
     cells = (
         experiment.id,
@@ -94,16 +105,18 @@ def _cell(value: Any) -> str:
 
 def _local_time(started: str) -> str:
     try:
-        return datetime.fromisoformat(started).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromisoformat(started).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return started
 
 
 def _shrink(widths: list[int], width: int) -> None:
-    for column in _ELASTIC:
-        excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width
-        if excess > 0:
-            widths[column] = max(min(widths[column], _NARROWEST), widths[column] - excess)
+    """Take from the widest of the elastic columns until a line fits, or nothing is left to take."""
+    while sum(widths) + len(_GAP) * (len(widths) - 1) > width:
+        widest = max(_ELASTIC, key=widths.__getitem__)
+        if widths[widest] <= _NARROWEST:
+            return
+        widths[widest] -= 1
 
 
 def _fitted(text: str, width: int) -> str:

@@ -4,27 +4,19 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from experimenter.errors import ExperimenterError, FilesRefused
+from experimenter.errors import ExperimenterError
+from experimenter.limits import Limits
 from experimenter.plumbing import Repo, find_repo
 from experimenter.record import path_lists
+from experimenter.status import GITLINK, Status, all_files, is_storable, lstat, special_entries
 from experimenter.text import from_bytes, visible
 
 _AUTHOR = "experimenter <experimenter@localhost>"
 _MESSAGE = "Code state of an experiment"
-_STATUS = ("status", "--porcelain=v2", "-z", "--branch", "--no-renames", "--ignore-submodules=dirty")
-_GITLINK = b"160000"
 _UPDATE = ("update-index", "-z")
-
-_SECRET_NAMES = (
-    ".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk",
-    "id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk",
-    ".netrc", "_netrc", ".pypirc", ".pgpass", ".htpasswd", ".git-credentials", "credentials.json", "kaggle.json",
-)  # fmt: skip
-_NO_SECRETS = (".env.example",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,83 +33,6 @@ class CodeState:
         """Return the record's `code`."""
         values = {"commit": self.commit, "tree": self.tree, "base": self.base, "branch": self.branch}
         return {key: value for key, value in values.items() if value is not None} | {"changed": self.changed}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Which untracked files are refused."""
-
-    max_file_size_bytes: int
-    allow_secrets: bool = False
-
-
-@dataclass(slots=True)
-class _Status:
-    """What one `git status` says: HEAD, and paths whose content on disk the index does not hold."""
-
-    head: str | None = None
-    branch: str | None = None
-    is_clean: bool = True
-    changed: list[bytes] = field(default_factory=list)
-    deleted: list[bytes] = field(default_factory=list)
-    untracked: list[bytes] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, repo: Repo, *, untracked: bool = True, index: Path | None = None) -> Self:
-        """Ask git; with `index` that index is compared with the files."""
-        found = cls()
-        mode = "all" if untracked else "no"
-        for line in filter(None, repo.git(*_STATUS, f"--untracked-files={mode}", index=index).split(b"\0")):
-            found._take(line)
-        return found
-
-    def _take(self, line: bytes) -> None:
-        kind, _, rest = line.partition(b" ")
-        if kind == b"#":
-            key, _, value = rest.partition(b" ")
-            if key == b"branch.oid" and value != b"(initial)":
-                self.head = value.decode()
-            elif key == b"branch.head" and value != b"(detached)":
-                self.branch = from_bytes(value)
-            return
-        self.is_clean = False
-        if kind == b"?":
-            self.untracked.append(rest)
-        elif kind == b"u":
-            path = rest.split(b" ", 9)[9]
-            (self.deleted if rest.split(b" ", 6)[5] == b"000000" else self.changed).append(path)
-        elif rest[1:2] != b".":
-            path = rest.split(b" ", 7)[7]
-            (self.deleted if rest[1:2] == b"D" else self.changed).append(path)
-
-
-@dataclass(frozen=True, slots=True)
-class _IndexEntry:
-    """One line of `git ls-files -v -s`: a path in the index, or an untracked one (`flag` is `?`)."""
-
-    flag: bytes
-    mode: bytes
-    object: bytes
-    path: bytes
-
-    @classmethod
-    def parse(cls, line: bytes) -> Self:
-        flag, rest = line[:1], line[2:]
-        if flag == b"?":
-            return cls(flag, b"", b"", rest)
-        meta, _, path = rest.partition(b"\t")
-        mode, oid, _ = meta.split(b" ")
-        return cls(flag, mode, oid, path)
-
-    @property
-    def is_assumed_unchanged(self) -> bool:
-        """Whether git does not look at the file on disk."""
-        return self.flag.islower()
-
-    @property
-    def is_skipped(self) -> bool:
-        """Whether the file is outside of a sparse checkout."""
-        return self.flag in (b"S", b"s")
 
 
 @dataclass(slots=True)
@@ -138,9 +53,9 @@ def take(repo: Repo, limits: Limits, *, scratch: Path) -> CodeState:
     """
     _copy_index(repo.index, scratch)
     submodules = _look_at_all(repo, scratch)
-    status = _Status.of(repo, index=scratch)
+    status = Status.of(repo, index=scratch)
     plan = _plan(repo, status, submodules)
-    _refuse(repo, plan.untracked, limits)
+    limits.check(_sizes(repo, plan.untracked))
     parent = repo.git("cat-file", "commit", status.head) if status.head else b""
     if parent and status.is_clean and not plan.remove:
         tree = parent[5:].partition(b"\n")[0].decode()
@@ -156,7 +71,7 @@ def take(repo: Repo, limits: Limits, *, scratch: Path) -> CodeState:
 
 def drift(repo: Repo, *, scratch: Path) -> dict[str, Any] | None:
     """Return the record's `drift`: files modified or deleted on disk since `take` made `scratch`; else None."""
-    status = _Status.of(repo, untracked=False, index=scratch)
+    status = Status.of(repo, untracked=False, index=scratch)
     if not status.changed and not status.deleted:
         return None
     return path_lists(modified=_texts(status.changed), deleted=_texts(status.deleted))
@@ -179,12 +94,12 @@ def _copy_index(index: Path, scratch: Path) -> None:
 def _look_at_all(repo: Repo, scratch: Path) -> list[bytes]:
     """Make git look at every file on disk, by flags cleared in `scratch`; return the paths of submodules."""
     submodules, assumed, skipped = [], [], []
-    for entry in _special_entries(repo, scratch):
-        if entry.mode == _GITLINK:
+    for entry in special_entries(repo, scratch):
+        if entry.mode == GITLINK:
             submodules.append(entry.path)
         if entry.is_assumed_unchanged:
             assumed.append(entry.path)
-        if entry.is_skipped and _lstat(repo, entry.path):
+        if entry.is_skipped and lstat(repo, entry.path):
             skipped.append(entry.path)
     for option, paths in (("--no-assume-unchanged", assumed), ("--no-skip-worktree", skipped)):
         if paths:
@@ -192,10 +107,10 @@ def _look_at_all(repo: Repo, scratch: Path) -> list[bytes]:
     return submodules
 
 
-def _plan(repo: Repo, status: _Status, submodules: Iterable[bytes]) -> _Plan:
+def _plan(repo: Repo, status: Status, submodules: Iterable[bytes]) -> _Plan:
     plan = _Plan(remove=status.deleted)
     for path in status.changed:
-        (plan.add if _is_storable(repo, path) else plan.remove).append(path)
+        (plan.add if is_storable(repo, path) else plan.remove).append(path)
     for path in status.untracked:
         if path.endswith(b"/"):
             _add_nested(plan, repo, path, is_tracked=False)
@@ -209,13 +124,6 @@ def _plan(repo: Repo, status: _Status, submodules: Iterable[bytes]) -> _Plan:
     return plan
 
 
-def _special_entries(repo: Repo, index: Path | None = None) -> Iterator[_IndexEntry]:
-    """Yield the entries of the index that need a look: submodules, and files that git was told not to look at."""
-    for line in repo.git("ls-files", "-z", "-v", "-s", index=index).split(b"\0"):
-        if not line.startswith((b"H 100", b"M 100", b"H 120", b"M 120")) and line:
-            yield _IndexEntry.parse(line)
-
-
 def _add_nested(plan: _Plan, outer: Repo, place: bytes, *, is_tracked: bool) -> None:
     """Plan the repository at `place` (ending in a slash) as plain files, with the repositories inside it.
 
@@ -224,22 +132,17 @@ def _add_nested(plan: _Plan, outer: Repo, place: bytes, *, is_tracked: bool) -> 
     nested = _open_nested(outer, place)
     if nested.common_dir == outer.common_dir:
         return  # a linked work tree of the same repository
-    gone = set(_Status.of(nested).deleted)
-    seen = set()
-    for line in filter(None, nested.git("ls-files", "-z", "-v", "-s", "-c", "-o", "--exclude-standard").split(b"\0")):
-        entry = _IndexEntry.parse(line)
+    gone = set(Status.of(nested).deleted)
+    for entry in all_files(nested):
         path = place + entry.path
-        if entry.path in seen:
-            continue  # the stages of a conflict
-        seen.add(entry.path)
         if entry.flag == b"?" and entry.path.endswith(b"/"):
             _add_nested(plan, outer, path, is_tracked=False)
-        elif entry.mode == _GITLINK:
+        elif entry.mode == GITLINK:
             if _is_populated(nested, entry.path):
                 _add_nested(plan, outer, path + b"/", is_tracked=is_tracked)
             elif entry.path not in gone:
                 plan.gitlinks.append((entry.object, path))
-        elif entry.path not in gone and _is_storable(nested, entry.path):
+        elif entry.path not in gone and is_storable(nested, entry.path):
             plan.add.append(path)
             if entry.flag == b"?" or not is_tracked:
                 plan.untracked.append(path)
@@ -250,19 +153,19 @@ def _is_dirty(outer: Repo, path: bytes) -> bool:
     if not _is_populated(outer, path):
         return False
     nested = _open_nested(outer, path)
-    if not _Status.of(nested).is_clean:
+    if not Status.of(nested).is_clean:
         return True
-    for entry in _special_entries(nested):
-        if entry.mode == _GITLINK:
+    for entry in special_entries(nested):
+        if entry.mode == GITLINK:
             if _is_dirty(nested, entry.path):
                 return True
-        elif entry.is_assumed_unchanged or (entry.is_skipped and _lstat(nested, entry.path)):
+        elif entry.is_assumed_unchanged or (entry.is_skipped and lstat(nested, entry.path)):
             return True  # git would not tell
     return False
 
 
 def _is_populated(outer: Repo, path: bytes) -> bool:
-    return _lstat(outer, path + b"/.git") is not None
+    return lstat(outer, path + b"/.git") is not None
 
 
 def _open_nested(outer: Repo, path: bytes) -> Repo:
@@ -277,44 +180,6 @@ def _open_nested(outer: Repo, path: bytes) -> Repo:
     return nested
 
 
-def _refuse(repo: Repo, paths: Iterable[bytes], limits: Limits) -> None:
-    large, secret = [], []
-    for path in paths:
-        found = _lstat(repo, path)
-        if found is None or not stat.S_ISREG(found.st_mode):
-            continue
-        shown = visible(from_bytes(path))
-        if found.st_size > limits.max_file_size_bytes:
-            large.append(f"{shown} ({_readable(found.st_size)})")
-        if not limits.allow_secrets and _looks_secret(path):
-            secret.append(f"{shown} (looks secret)")
-    if not large and not secret:
-        return
-    ways = ["add them to .gitignore", "git add them"]
-    if large:
-        ways.append("raise --max-file-size or git config experimenter.maxFileSize")
-    if secret:
-        ways.append("give --allow-secrets")
-    count = len(large) + len(secret)
-    files = "1 untracked file is" if count == 1 else f"{count} untracked files are"
-    raise FilesRefused(f"{files} too large or too secret to be stored; {', or '.join(ways)}", details=large + secret)
-
-
-def _readable(size_bytes: float) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if size_bytes < 1024:
-            break
-        size_bytes /= 1024
-    else:
-        unit = "GiB"
-    return f"{size_bytes:.1f} {unit}" if unit != "bytes" else f"{size_bytes} bytes"
-
-
-def _looks_secret(path: bytes) -> bool:
-    name = os.fsdecode(path.rpartition(b"/")[2]).lower()
-    return name not in _NO_SECRETS and any(fnmatchcase(name, pattern) for pattern in _SECRET_NAMES)
-
-
 def _apply(repo: Repo, plan: _Plan, scratch: Path) -> None:
     """Carry out the plan on the scratch index, which stores the contents of files."""
     if plan.remove:
@@ -323,7 +188,7 @@ def _apply(repo: Repo, plan: _Plan, scratch: Path) -> None:
         words = ("--add", "--remove", "--replace", "--stdin")
         repo.git(*_UPDATE, *words, stdin=b"\0".join(plan.add), index=scratch)
     if plan.gitlinks:
-        lines = [_GITLINK + b" " + commit + b"\t" + path for commit, path in plan.gitlinks]
+        lines = [GITLINK + b" " + commit + b"\t" + path for commit, path in plan.gitlinks]
         repo.git(*_UPDATE, "--index-info", stdin=b"\0".join(lines), index=scratch)
 
 
@@ -352,20 +217,13 @@ def _changed(repo: Repo, commit: str, base: str | None) -> dict[str, Any]:
     return path_lists(added=_texts(lists[b"A"]), modified=_texts(lists[b"M"]), deleted=_texts(lists[b"D"]))
 
 
+def _sizes(repo: Repo, paths: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Yield each path of a regular file with its size in bytes."""
+    for path in paths:
+        found = lstat(repo, path)
+        if found and stat.S_ISREG(found.st_mode):
+            yield path, found.st_size
+
+
 def _texts(paths: Iterable[bytes]) -> list[str]:
     return [from_bytes(path) for path in paths]
-
-
-def _lstat(repo: Repo, path: bytes) -> os.stat_result | None:
-    try:
-        return os.lstat(os.fsencode(repo.top) + b"/" + path)
-    except OSError:
-        return None
-
-
-def _is_storable(repo: Repo, path: bytes) -> bool:
-    """Say whether git can store what is at `path`: no socket, no device, and not nothing."""
-    found = _lstat(repo, path)
-    return found is not None and (
-        stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode) or stat.S_ISDIR(found.st_mode)
-    )

@@ -40,7 +40,7 @@ def list_command(revision: str | None, strict: bool, name: str | None, as_json: 
     if as_json:
         _print_json(found)
     elif as_csv:
-        click.echo(render.csv_document([explore.columns(experiment) for experiment in found]), nl=False)
+        click.echo(render.csv_document(found), nl=False)
     elif found:
         width = get_terminal_size().columns if sys.stdout.isatty() else None
         _print_lines(render.table(found, width=width), has_heading=True)

@@ -134,8 +134,8 @@ def _open_standard_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or open(1, "w")  # noqa: PTH123, SIM115 - Python has none for a closed descriptor
-    sys.stderr = sys.stderr or open(2, "w")  # noqa: PTH123, SIM115
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115 - Python has none for a closed descriptor
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
 
 
 def speak() -> None:

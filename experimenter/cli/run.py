@@ -50,7 +50,7 @@ def run_command(
     \b
     Examples:
       experimenter run -- python train.py
-      experimenter run -n baseline --params configs/base.yaml -p lr=0.1 -- python train.py
+      experimenter run -n base --params base.yaml -p lr=0.1 -- python train.py
       experimenter run --results metrics.json -- ./simulate.sh --fast
     """  # noqa: D301 - \b is click's mark
     if not command:

@@ -21,7 +21,7 @@ def parameters() -> dict[str, float]:
     given = json.loads(os.environ.get("EXPERIMENTER_PARAMS", "{}"))
     if unknown := given.keys() - DEFAULTS.keys():
         raise SystemExit(f"unknown parameters: {', '.join(sorted(unknown))}")
-    chosen = DEFAULTS | given
+    chosen: dict[str, float] = DEFAULTS | given
     if chosen["lr"] <= 0:
         raise SystemExit(f"lr must be above 0, not {chosen['lr']}")
     return chosen

@@ -1,0 +1,61 @@
+"""Which untracked files are refused: those that look too large, or too secret, to be stored."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from experimenter.errors import FilesRefused
+from experimenter.text import from_bytes, visible
+
+_SECRET_NAMES = (
+    ".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk",
+    "id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk",
+    ".netrc", "_netrc", ".pypirc", ".pgpass", ".htpasswd", ".git-credentials", "credentials.json", "kaggle.json",
+)  # fmt: skip
+_NO_SECRETS = (".env.example",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the user lets in."""
+
+    max_file_size_bytes: int
+    allow_secrets: bool = False
+
+    def check(self, files: Iterable[tuple[bytes, int]]) -> None:
+        """Raise FilesRefused, with the list and the ways out, if a file, given as path and size in bytes, is beyond."""
+        large, secret = [], []
+        for path, size_bytes in files:
+            shown = visible(from_bytes(path))
+            if size_bytes > self.max_file_size_bytes:
+                large.append(f"{shown} ({_readable(size_bytes)})")
+            if not self.allow_secrets and _looks_secret(path):
+                secret.append(f"{shown} (looks secret)")
+        if large or secret:
+            raise FilesRefused(_ways_out(large, secret), details=large + secret)
+
+
+def _ways_out(large: list[str], secret: list[str]) -> str:
+    ways = ["add them to .gitignore", "git add them"]
+    if large:
+        ways.append("raise --max-file-size or git config experimenter.maxFileSize")
+    if secret:
+        ways.append("give --allow-secrets")
+    count = len(large) + len(secret)
+    files = "1 untracked file is" if count == 1 else f"{count} untracked files are"
+    kind = " or ".join(word for word, found in (("too large", large), ("too secret", secret)) if found)
+    return f"{files} {kind} to be stored; {', or '.join(ways)}"
+
+
+def _looks_secret(path: bytes) -> bool:
+    name = from_bytes(path.rpartition(b"/")[2]).lower()
+    return name not in _NO_SECRETS and any(fnmatchcase(name, pattern) for pattern in _SECRET_NAMES)
+
+
+def _readable(size_bytes: int) -> str:
+    size: float = size_bytes
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.1f} {unit}" if unit != "bytes" else f"{size_bytes} bytes"
+        size /= 1024
+    return f"{size:.1f} GiB"
