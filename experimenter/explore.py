@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from experimenter import names, registry, store
 from experimenter.errors import (
     ExperimentAmbiguous,
-    ExperimenterError,
     ExperimentUnknown,
     ExtraMissing,
     StatusUnknown,
@@ -26,6 +25,7 @@ _log = logging.getLogger("experimenter")
 _SHORTEST_ID = 4
 _POLL_S = 0.2
 _NEWEST = 1000
+_SHOWN_CANDIDATES = 10
 
 
 class ExperimentData:
@@ -89,13 +89,12 @@ def as_json(experiment: store.Experiment) -> dict[str, Any]:
     return identity | {key: value for key, value in experiment.record.body.items() if key not in identity}
 
 
-def find(repo: Repo, word: str) -> str:
-    """Return the tag of the experiment that `word` means: a tag, an id, the start of one, or a name borne only once.
+def find(word: str, tags: Iterable[str]) -> str:
+    """Return the one of `tags` that `word` means: the tag, an id, the start of one, or a name borne only once.
 
-    Experiments that run now or that ended without a tag are found, too, while their log is kept. Raises
-    ExperimentUnknown with the nearest ones, or ExperimentAmbiguous with the candidates.
+    Raises ExperimentUnknown with the nearest ones, or ExperimentAmbiguous with the candidates.
     """
-    tags = dict.fromkeys([*store.tags(repo), *registry.running_tags(repo), *registry.ended_tags(repo)])
+    tags = dict.fromkeys(tags)
     if word in tags:
         return word
     is_id = len(word) >= _SHORTEST_ID
@@ -103,25 +102,27 @@ def find(repo: Repo, word: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        newest = sorted(found, key=names.age_key)[-10:]
+        newest = sorted(found, key=names.age_key)[-_SHOWN_CANDIDATES:]
         raise ExperimentAmbiguous(word, candidates=[f"{names.id_of(tag)}  {tag}" for tag in newest])
     raise ExperimentUnknown(word, nearest=_nearest(word, tags))
 
 
 def show(repo: Repo, word: str) -> store.Experiment:
-    """Return the experiment that `word` means, of those that have a tag; raise as `find` and `store.read` do."""
-    tag = find(repo, word)
-    if tag not in store.tags(repo):
-        raise ExperimenterError(f"{tag} has no tag any more, or none yet: there is only its log")
-    return store.read(repo, tag)
+    """Return the experiment that `word` means; raise as `find` and `store.read` do."""
+    return store.read(repo, find(word, store.tags(repo)))
 
 
 def wait(repo: Repo, word: str) -> int:
     """Return the exit status of an experiment's command, as soon as the experiment has ended.
 
-    Raises StatusUnknown if it left none: it was killed, or is too long ago, or was a block of a script.
+    `word` means one that runs, else one that ended, with or without a tag, whose log is kept. Raises as `find` does,
+    and StatusUnknown if no status is left: the experiment was killed, or was a block of a script.
     """
-    tag = find(repo, word)
+    running = registry.running_tags(repo)
+    try:
+        tag = find(word, running)
+    except ExperimentUnknown:
+        tag = find(word, [*store.tags(repo), *running, *registry.ended_tags(repo)])
     while registry.is_alive(repo, tag):
         time.sleep(_POLL_S)
     status = (registry.ending_of(repo, tag) or {}).get("exit_code")

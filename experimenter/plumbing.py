@@ -1,11 +1,11 @@
 """The one door to git: finds the repository, runs git's commands on it, and turns their failures into errors."""
 
+import contextlib
 import os
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any
 
 from experimenter.errors import GitFailed, GitMissing, GitTooOld, NotAWorkTree, RefExists, RefMoved
 from experimenter.text import visible
@@ -45,6 +45,7 @@ _SETTINGS = (
     "pack.compression=0",
     "core.splitIndex=false",  # or a scratch index would leave a shared one in the user's folder
 )
+_PIPE = -1  # subprocess.PIPE
 _LITTLE_BYTES = 64 * 1024  # less than this on a disk counts as none
 _LAYOUT_SEPARATOR = "--=layout="  # git rev-parse prints an option that it doesn't know as it is
 
@@ -106,6 +107,11 @@ def config(repo: Repo) -> dict[str, str]:
     return {key.removeprefix("experimenter."): value if newline else "true" for key, newline, value in pairs}
 
 
+def pager(repo: Repo) -> str:
+    """Return the user's pager, a shell command; `cat`, or nothing, if they want none."""
+    return os.fsdecode(repo.git("var", "GIT_PAGER").removesuffix(b"\n"))
+
+
 def update_ref(repo: Repo, ref: str, *, new: str, old: str) -> None:
     """Point `ref` at `new` if it has the value `old`; an empty `old` creates it.
 
@@ -150,27 +156,21 @@ def run(
     dropped += [f"{key}={value}" for key, value in ours.items()] if inherited else []
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
     command = [*dropped, Git.GIT_PYTHON_GIT_EXECUTABLE, "-C", str(directory), *settings, *words]
-    with TemporaryFile() as source:
-        options: dict[str, Any] = {}
-        if stdin is not None:
-            source.write(stdin)
-            source.seek(0)
-            options["istream"] = source
-        try:
-            status, stdout, stderr = Git().execute(
-                command,
-                env=ours,
-                with_extended_output=True,
-                with_exceptions=False,
-                stdout_as_string=False,
-                strip_newline_in_stdout=False,
-                process_group=0,
-                **options,
-            )
-        except GitCommandNotFound as error:
-            raise GitMissing("git cannot be executed; install git 2.30 or later, or put it on the PATH") from error
-    if status not in expected:
-        raise _failure(directory, words, status, stderr)
+    try:
+        running = Git().execute(command, env=ours, istream=_PIPE, as_process=True, process_group=0)
+    except GitCommandNotFound as error:
+        raise GitMissing("git cannot be executed; install git 2.30 or later, or put it on the PATH") from error
+    process = running.proc
+    assert process is not None
+    try:
+        stdout, stderr = process.communicate(stdin)
+    except BaseException:  # a signal: nothing that git or a filter of the user's has started goes on without us
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+    if process.returncode not in expected:
+        raise _failure(directory, words, process.returncode, stderr.decode(errors="replace"))
     assert isinstance(stdout, bytes)
     return stdout
 

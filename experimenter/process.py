@@ -1,5 +1,6 @@
 """The one door to processes: starts the command, passes signals on to it, and says how it ended."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,15 +115,15 @@ class Signals:
     """What signals do to us from the start of an experiment to its end; a context manager for the main thread.
 
     Before the command starts they raise Interrupted. Then they are passed on to it: Ctrl-C comes from the terminal to
-    both of us, so it is passed on only where we are not in a terminal's foreground. Once the command has ended they
-    are held until the block is left. A signal that was ignored when we started stays ignored (nohup, background jobs).
-    `wake_fd` is readable after each signal, and after each end of a child.
+    both of us, so it is passed on only where we are not in a terminal's foreground; a second one kills. Once the
+    command has ended they are ignored until the block is left. A signal that was ignored when we started stays so
+    (nohup, background jobs). `wake_fd` is readable after each signal, and after each end of a child.
     """
 
     def __init__(self) -> None:
         self.received: list[int] = []
         self._child: Child | None = None
-        self._is_holding = False
+        self._is_starting = False
         self._previous: dict[int, Any] = {}
         self.wake_fd = -1
 
@@ -143,16 +145,19 @@ class Signals:
 
     def start(self, command: Sequence[str], **options: Any) -> Child:
         """Start the command as Child.start does; signals that arrive meanwhile reach it as soon as it runs."""
-        self._is_holding = True
+        self._is_starting = True
         child = Child.start(command, **options)
-        self._child, self._is_holding = child, False
+        self._child = child
         for signum in self.received:
             child.send(signum)
         return child
 
     def hold(self) -> None:
-        """Keep signals from doing anything more: the command has ended, and what came of it is being stored."""
-        self._is_holding, self._child = True, None
+        """Ignore signals from now on, as git's commands will that are started meanwhile: what came of it is stored."""
+        self._child = None
+        for signum in self._previous:
+            if signum != signal.SIGCHLD:
+                signal.signal(signum, signal.SIG_IGN)
 
     @property
     def interrupted(self) -> bool:
@@ -166,20 +171,18 @@ class Signals:
         return ending.signum if ending.signum in self.received else None
 
     def _receive(self, signum: int, _frame: FrameType | None) -> None:
-        if self._is_holding:
-            self.received.append(signum)
-        elif self._child is None:
-            if signum in _ENDING:
-                self._is_holding = True  # another one must not disturb the clean-up
-                raise Interrupted(signum)
-            self.received.append(signum)
-        else:
-            again = signum == signal.SIGINT and self.interrupted
-            self.received.append(signum)
-            if again:
-                self._child.kill_tree()
-            elif signum not in _FROM_KEYBOARD or not _in_foreground():
-                self._child.send(signum)
+        if self._child is None and not self._is_starting and signum in _ENDING:
+            self.hold()  # another one must not disturb the clean-up
+            raise Interrupted(signum)
+        is_second = signum == signal.SIGINT and self.interrupted
+        self.received.append(signum)
+        if self._child is None:
+            return
+        if is_second:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            self._child.kill_tree()
+        elif signum not in _FROM_KEYBOARD or not _in_foreground():
+            self._child.send(signum)
 
 
 def die_of(signum: int) -> None:
@@ -190,17 +193,38 @@ def die_of(signum: int) -> None:
 
 
 def kill_tree(pid: int) -> None:
-    """Kill the process `pid` and every descendant of it; repeated until none is left that was started meanwhile."""
+    """Kill the process `pid` and its descendants, also those that fork at this moment.
+
+    Each is stopped before anyone is killed, and only when no new one has turned up is the family complete: a shell
+    whose child is killed first starts the next one.
+    """
     import psutil
 
+    family: list[psutil.Process] = []
     try:
         root = psutil.Process(pid)
-        while family := [one for one in (*root.children(recursive=True), root) if _is_running(one)]:
-            for one in family:
-                one.kill()
-            psutil.wait_procs(family, timeout=0.1)
+        while new := [one for one in (root, *root.children(recursive=True)) if one not in family]:
+            for one in new:
+                one.suspend()
+            while any(_is_moving(one) for one in new):
+                time.sleep(0.001)  # a signal is on its way
+            family += new
     except psutil.NoSuchProcess:
-        return
+        pass  # it ended by itself; those of the family that we know of go with it
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+
+
+def page(text: str, *, pager: str) -> None:
+    """Show `text` by a pager, a shell command as in $GIT_PAGER; Ctrl-C is the pager's until it ends."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        # As git does: with these less shows colours, and ends by itself where the text fits the screen.
+        env = {"LESS": "FRX", "LV": "-c", **os.environ}
+        subprocess.run(["sh", "-c", pager], input=text.encode(), env=env, check=False)  # noqa: S607
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def usage_of_ourselves() -> Ending:
@@ -283,10 +307,10 @@ def _status(pid: int) -> str:
     return psutil.Process(pid).status()
 
 
-def _is_running(process: Any) -> bool:
+def _is_moving(process: Any) -> bool:
     import psutil
 
     try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        return process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
         return False

@@ -103,7 +103,7 @@ def all_files(repo: Repo) -> Iterator[IndexEntry]:
 
 
 def lstat(repo: Repo, path: bytes) -> os.stat_result | None:
-    """Return what lstat(2) says of a path relative to the top; nothing if there is nothing."""
+    """Return what stat(2) says of a path relative to the top, of a symlink itself; nothing if nothing is there."""
     try:
         return os.lstat(os.fsencode(repo.top) + b"/" + path)
     except OSError:

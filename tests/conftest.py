@@ -39,7 +39,7 @@ def _hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }.items():
         monkeypatch.setenv(key, value)
-    (home / ".gitconfig").write_text("[init]\ndefaultBranch = main\n[protocol \"file\"]\nallow = always\n")
+    (home / ".gitconfig").write_text('[init]\ndefaultBranch = main\n[protocol "file"]\nallow = always\n')
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB of its own with a repository in it."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=2000", "tmpfs", str(disk)], capture_output=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=2000", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True)
     if mounted.returncode != 0:
         pytest.skip(f"cannot mount a small file system here: {mounted.stderr.decode().strip()}")
     try:
@@ -118,7 +119,11 @@ def test_a_full_disk_at_the_start(small_disk: Path, free_kib: int) -> None:
 
 
 def test_a_disk_that_the_command_fills_keeps_what_it_wrote(small_disk: Path) -> None:
-    script = "echo '{\"a\": 1}' > $EXPERIMENTER_RESULTS_FILE; cat /dev/zero > ../filler 2>/dev/null; yes | head -c 100000; true"
+    script = """
+        echo '{"a": 1}' > $EXPERIMENTER_RESULTS_FILE
+        cat /dev/zero > ../filler 2>/dev/null
+        yes | head -c 100000
+    """
     done = experimenter("run", "--", "sh", "-c", script, cwd=small_disk)
 
     assert len(done.stdout) == 100000

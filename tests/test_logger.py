@@ -92,7 +92,10 @@ def test_mistakes_are_told_before_the_block_starts(repo: Path, tmp_path: Path) -
 
 
 def test_results_may_come_from_threads_and_forked_processes(repo: Path) -> None:
-    sh(f"""{" ".join(script('''
+    sh(
+        f"""{
+            " ".join(
+                script('''
         import multiprocessing, threading
         with ExperimentLogger("x", {}) as experiment:
             def note(number):
@@ -102,27 +105,39 @@ def test_results_may_come_from_threads_and_forked_processes(repo: Path) -> None:
             context = multiprocessing.get_context("fork")
             workers = [context.Process(target=note, args=(n,)) for n in range(10, 20)]
             [worker.start() for worker in workers]; [worker.join() for worker in workers]
-    '''))}""")
+    ''')
+            )
+        }"""
+    )
 
     assert record()["results"] == {f"r{number}": number for number in range(20)}
 
 
 def test_blocks_in_threads_are_experiments_of_their_own(repo: Path) -> None:
-    sh(f"""{" ".join(script('''
+    sh(
+        f"""{
+            " ".join(
+                script('''
         import threading
         def block(number):
             with ExperimentLogger(f"x{number}", {}) as experiment:
                 experiment.record_results({"n": number})
         threads = [threading.Thread(target=block, args=(n,)) for n in range(5)]
         [thread.start() for thread in threads]; [thread.join() for thread in threads]
-    '''))}""")
+    ''')
+            )
+        }"""
+    )
 
     found = {record(tag)["name"]: record(tag)["results"] for tag in tags()}
     assert found == {f"x{number}": {"n": number} for number in range(5)}
 
 
 def test_blocks_in_a_process_pool_are_experiments_of_their_own(repo: Path) -> None:
-    sh(f"""{" ".join(script('''
+    sh(
+        f"""{
+            " ".join(
+                script('''
         import multiprocessing
         def block(number):
             with ExperimentLogger("pool", {"n": number}) as experiment:
@@ -130,13 +145,19 @@ def test_blocks_in_a_process_pool_are_experiments_of_their_own(repo: Path) -> No
         if __name__ == "__main__":
             with multiprocessing.Pool(4) as pool:
                 pool.map(block, range(8))
-    '''))}""")
+    ''')
+            )
+        }"""
+    )
 
     assert sorted(str(record(tag)["results"]) for tag in tags()) == [f"{{'n': {number}}}" for number in range(8)]
 
 
 def test_a_forked_child_that_leaves_the_block_leaves_it_to_its_parent(repo: Path) -> None:
-    sh(f"""{" ".join(script('''
+    sh(
+        f"""{
+            " ".join(
+                script('''
         import os
         with ExperimentLogger("x", {}) as experiment:
             experiment.record_results({"a": 1})
@@ -145,7 +166,10 @@ def test_a_forked_child_that_leaves_the_block_leaves_it_to_its_parent(repo: Path
                 raise SystemExit(0)
             os.waitpid(child, 0)
             assert os.path.exists(".git/refs/tags/" + experiment.tag)
-    '''))}""")
+    ''')
+            )
+        }"""
+    )
 
     assert record()["status"] == "completed"
 
@@ -258,7 +282,9 @@ class TestParameters:
     def test_gives_the_command_its_parameters(self, repo: Path) -> None:
         command = script("print(parameters())")
 
-        assert experimenter("run", "-p", "a.b=1e-3", "-p", "s=x", "--", *command).stdout == "{'a': {'b': 0.001}, 's': 'x'}\n"
+        done = experimenter("run", "-p", "a.b=1e-3", "-p", "s=x", "--", *command)
+
+        assert done.stdout == "{'a': {'b': 0.001}, 's': 'x'}\n"
 
     def test_is_empty_outside_a_run(self) -> None:
         assert parameters() == {}

@@ -8,8 +8,9 @@ import pytest
 
 from conftest import make_repo, sh
 from experimenter.errors import ExperimenterError, FilesRefused
+from experimenter.limits import Limits
 from experimenter.plumbing import find_repo
-from experimenter.snapshot import CodeState, Limits, drift, take
+from experimenter.snapshot import CodeState, drift, take
 
 LIMITS = Limits(max_file_size_bytes=50 * 1024**2)
 
@@ -108,7 +109,11 @@ def test_takes_renames_modes_and_symlinks(repo: Path, snapshot: Snapshot) -> Non
     [
         ("mkdir d; echo 1 > d/f", "rm -r d; echo 2 > d", {b"d": b"2\n"}),
         ("echo 1 > d", "rm d; mkdir d; echo 2 > d/f", {b"d/f": b"2\n"}),
-        ("mkdir d other; echo 1 > d/f; echo 1 > other/f", "rm -r d; ln -s other d", {b"d": b"-> other", b"other/f": b"1\n"}),
+        (
+            "mkdir d other; echo 1 > d/f; echo 1 > other/f",
+            "rm -r d; ln -s other d",
+            {b"d": b"-> other", b"other/f": b"1\n"},
+        ),
         ("ln -s train.py d", "rm d; mkdir d; echo 2 > d/f", {b"d/f": b"2\n"}),
         ("echo 1 > d", "rm d; ln -s train.py d", {b"d": b"-> train.py"}),
         ("echo 1 > d", "rm d; mkfifo d", {}),
@@ -122,7 +127,19 @@ def test_takes_files_that_became_something_else(
     assert files(snapshot().commit) == expected | {b"train.py": b"one\n"}
 
 
-NAMES = [b"a b", b"new\nline", b"-dash", b"--", b'"quoted"', b"tab\t", b"caf\xe9.py", "größe".encode(), b"*", b":(top)x", b"\\"]
+NAMES = [
+    b"a b",
+    b"new\nline",
+    b"-dash",
+    b"--",
+    b'"quoted"',
+    b"tab\t",
+    b"caf\xe9.py",
+    "größe".encode(),
+    b"*",
+    b":(top)x",
+    b"\\",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -189,7 +206,9 @@ def test_takes_conflicted_files_as_they_are_in_a_merge(repo: Path, snapshot: Sna
 
 
 def test_takes_conflicted_files_as_they_are_in_a_rebase(repo: Path, snapshot: Snapshot) -> None:
-    sh("echo base > both; git add .; git commit -qm base; git checkout -qb side; echo side > both; git commit -qam side")
+    sh(
+        "echo base > both; git add .; git commit -qm base; git checkout -qb side; echo side > both; git commit -qam side"
+    )
     sh("git checkout -q main; git rm -q both; git commit -qm gone; git checkout -q side; git rebase main || true")
     sh("test -d .git/rebase-merge; rm -f both")
 
@@ -223,7 +242,9 @@ def test_works_in_a_sparse_checkout(repo: Path, snapshot: Snapshot, cone: str) -
 
 
 def test_takes_files_that_lie_outside_a_sparse_checkout_all_the_same(repo: Path, snapshot: Snapshot) -> None:
-    sh("mkdir in out; echo 1 > in/f; echo 1 > out/f; git add .; git commit -qm folders; git sparse-checkout set --cone in")
+    sh(
+        "mkdir in out; echo 1 > in/f; echo 1 > out/f; git add .; git commit -qm folders; git sparse-checkout set --cone in"
+    )
     sh("mkdir out; echo 2 > out/f; echo new > out/new")
 
     found = files(snapshot().commit)
@@ -386,7 +407,9 @@ def test_works_while_the_index_is_locked(repo: Path, snapshot: Snapshot) -> None
     assert files(snapshot().commit) == {b"train.py": b"two\n"}
 
 
-@pytest.mark.parametrize("variable", ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"])
+@pytest.mark.parametrize(
+    "variable", ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"]
+)
 def test_ignores_what_git_hooks_leave_in_the_environment(
     repo: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
@@ -441,7 +464,9 @@ class TestNestedRepositories:
     def test_a_dirty_submodule_goes_in_as_plain_files(
         self, repo: Path, library: Path, snapshot: Snapshot, edit: str, expected: dict[bytes, bytes], ignore: str
     ) -> None:
-        sh(f"git submodule --quiet add {library} lib; git commit -qm lib; git config submodule.lib.ignore {ignore}; {edit}")
+        sh(
+            f"git submodule --quiet add {library} lib; git commit -qm lib; git config submodule.lib.ignore {ignore}; {edit}"
+        )
 
         found = files(snapshot().commit)
 
@@ -452,7 +477,9 @@ class TestNestedRepositories:
     ) -> None:
         middle = make_repo(tmp_path / "middle")
         sh(f"git submodule --quiet add {library} inner; git commit -qm inner", cwd=middle)
-        sh(f"git submodule --quiet add {middle} lib; git submodule --quiet update --init --recursive; git commit -qm lib")
+        sh(
+            f"git submodule --quiet add {middle} lib; git submodule --quiet update --init --recursive; git commit -qm lib"
+        )
         clean = files(snapshot().commit)
         sh("echo deep > lib/inner/train.py")
 
@@ -496,7 +523,9 @@ class TestNestedRepositories:
 
         assert files(snapshot().commit) == {b"train.py": b"one\n"}
 
-    def test_a_nested_repository_that_git_cannot_read_goes_in_as_for_git_add(self, repo: Path, snapshot: Snapshot) -> None:
+    def test_a_nested_repository_that_git_cannot_read_goes_in_as_for_git_add(
+        self, repo: Path, snapshot: Snapshot
+    ) -> None:
         sh("mkdir broken; echo 'gitdir: /nowhere' > broken/.git; echo x > broken/x")
 
         assert files(snapshot().commit)[b"broken/x"] == b"x\n"
@@ -544,7 +573,18 @@ class TestRefusals:
         assert sorted(Path(".git/objects").rglob("*")) == objects
 
     @pytest.mark.parametrize(
-        "name", [".env", ".env.local", "key.pem", "server.KEY", "id_rsa", "id_ed25519", ".netrc", ".pypirc", "credentials.json"]
+        "name",
+        [
+            ".env",
+            ".env.local",
+            "key.pem",
+            "server.KEY",
+            "id_rsa",
+            "id_ed25519",
+            ".netrc",
+            ".pypirc",
+            "credentials.json",
+        ],
     )
     def test_an_untracked_file_that_looks_secret_is_refused(self, repo: Path, snapshot: Snapshot, name: str) -> None:
         sh(f"mkdir sub; echo s > sub/{name}")
@@ -563,7 +603,9 @@ class TestRefusals:
         assert name.encode() in files(snapshot().commit)
 
     def test_tracked_files_are_never_refused(self, repo: Path, snapshot: Snapshot) -> None:
-        sh("echo s > .env; head -c 2049 /dev/zero > big; git add -f .; git commit -qm all; echo more >> .env; echo >> big")
+        sh(
+            "echo s > .env; head -c 2049 /dev/zero > big; git add -f .; git commit -qm all; echo more >> .env; echo >> big"
+        )
 
         assert b".env" in files(snapshot(limits=Limits(max_file_size_bytes=2048)).commit)
 

@@ -11,6 +11,7 @@ import click
 from experimenter.cli.main import find_current_repo, speak
 
 if TYPE_CHECKING:
+    from experimenter.plumbing import Repo
     from experimenter.store import Experiment
 
 
@@ -36,14 +37,15 @@ def list_command(revision: str | None, strict: bool, name: str | None, as_json: 
     speak()
     from experimenter import explore, render
 
-    found = explore.matching(find_current_repo(), revision=revision, with_results=strict, name=name)
+    repo = find_current_repo()
+    found = explore.matching(repo, revision=revision, with_results=strict, name=name)
     if as_json:
         _print_json(found)
     elif as_csv:
         click.echo(render.csv_document(found), nl=False)
     elif found:
         width = get_terminal_size().columns if sys.stdout.isatty() else None
-        _print_lines(render.table(found, width=width), has_heading=True)
+        _print_lines(repo, render.table(found, width=width), has_heading=True)
     else:
         click.echo("Note: no experiments here yet, or none that match", err=True)
 
@@ -63,13 +65,14 @@ def show_command(experiment: str, as_json: bool) -> None:
     speak()
     from experimenter import explore, render
 
-    found = explore.show(find_current_repo(), experiment)
+    repo = find_current_repo()
+    found = explore.show(repo, experiment)
     if as_json:
         from experimenter.storable import dumps
 
         click.echo(dumps(explore.as_json(found), indent=2))
     else:
-        _print_lines(render.details(found), has_heading=False)
+        _print_lines(repo, render.details(found), has_heading=False)
 
 
 def _print_json(found: "Sequence[Experiment]") -> None:
@@ -82,15 +85,19 @@ def _print_json(found: "Sequence[Experiment]") -> None:
     click.echo("\n]" if found else "[]")
 
 
-def _print_lines(lines: Sequence[str], *, has_heading: bool) -> None:
+def _print_lines(repo: "Repo", lines: Sequence[str], *, has_heading: bool) -> None:
     """Print lines; on a terminal with a heading in bold, and by the user's pager if they are too many for it."""
+    text = "\n".join(lines)
     if not sys.stdout.isatty():
-        click.echo("\n".join(lines))
+        click.echo(text)
         return
-    with_colour = "NO_COLOR" not in os.environ
-    first = click.style(lines[0], bold=True) if has_heading and with_colour else lines[0]
-    text = "\n".join([first, *lines[1:]])
-    if len(lines) < get_terminal_size().lines:
+    from experimenter.plumbing import pager
+    from experimenter.process import page
+
+    if has_heading and "NO_COLOR" not in os.environ:
+        text = "\n".join([click.style(lines[0], bold=True), *lines[1:]])
+    users = pager(repo) if len(lines) >= get_terminal_size().lines else ""
+    if users in ("", "cat"):
         click.echo(text)
     else:
-        click.echo_via_pager(text, color=with_colour)
+        page(text + "\n", pager=users)

@@ -1,0 +1,268 @@
+"""Listing and showing experiments, as users and programs see it."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import EXPERIMENTER, Terminal, experimenter, sh, tags
+
+SAMPLE = Path(__file__).with_name("data") / "schema-1.json"
+
+
+def listed(*words: str) -> list[dict[str, Any]]:
+    done = experimenter(*words, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert isinstance(found, list)
+    return found
+
+
+def hand_made(tag: str, message: str | bytes, commit: str = "HEAD") -> None:
+    """Hang a tag with any message on a commit, as another program or a later version may."""
+    target = sh(f"git rev-parse {commit}").strip()
+    raw = message if isinstance(message, bytes) else message.encode()
+    header = f"object {target}\ntype commit\ntag {tag}\ntagger A <a@b> 1 +0000\n\n".encode()
+    Path(".git/message").write_bytes(header + raw)
+    sh(f"git update-ref refs/tags/{tag} $(git hash-object -t tag -w --stdin <.git/message)")
+
+
+@pytest.fixture
+def three(repo: Path) -> Path:
+    """Two experiments on one code, a third on other code; the second one without results."""
+    results = 'EXPERIMENTER_RESULTS {"acc": 0.5, "m": {"f1": 1}}'
+    experimenter("run", "-n", "first", "-p", "lr=0.1", "--", "echo", results)
+    experimenter("run", "-n", "second", "-p", "lr=0.2", "--", "true")
+    sh("echo two > train.py")
+    experimenter("run", "-n", "third", "-p", "model.depth=3", "--", "echo", 'EXPERIMENTER_RESULTS {"acc": 0.7}')
+    return repo
+
+
+def names(found: list[dict[str, Any]]) -> list[str]:
+    return [entry["name"] for entry in found]
+
+
+@pytest.mark.parametrize("command", [[], ["list"]])
+def test_lists_all_experiments_the_oldest_first(three: Path, command: list[str]) -> None:
+    found = listed(*command)
+
+    assert names(found) == ["first", "second", "third"]
+    assert list(found[0])[:4] == ["tag", "id", "schema", "name"]
+    assert found[0]["tag"] in tags()
+    assert found[0]["parameters"] == {"lr": 0.1}
+
+
+def test_lists_those_on_exactly_the_code_of_a_revision(three: Path) -> None:
+    """Equal trees are equal code, whichever commit holds them."""
+    first, _, third = listed()
+    sh("git commit -qam second; git branch same; git commit -q --allow-empty -m more")
+
+    assert names(listed("-c", first["code"]["commit"][:10])) == ["first", "second"]
+    assert names(listed("-c", first["tag"])) == ["first", "second"]
+    assert names(listed("list", "-c", "HEAD~2")) == ["first", "second"]
+    assert names(listed("-c", "HEAD")) == names(listed("-c", "same")) == ["third"]
+    assert names(listed("-c", third["code"]["tree"])) == ["third"]
+
+
+def test_lists_those_with_results_and_those_of_a_name(three: Path) -> None:
+    assert names(listed("-s")) == names(listed("--strict")) == ["first", "third"]
+    assert names(listed("-n", "second")) == ["second"]
+    assert names(listed("-s", "-n", "second", "-c", "HEAD")) == []
+
+
+def test_csv_has_dotted_columns(three: Path) -> None:
+    rows = list(csv.reader(io.StringIO(experimenter("list", "--csv").stdout)))
+
+    assert rows[0] == [
+        "tag", "id", "name", "status", "started", "finished", "code.commit",
+        "parameters.lr", "parameters.model.depth", "results.acc", "results.m.f1",
+    ]  # fmt: skip
+    assert [row[2] for row in rows[1:]] == ["first", "second", "third"]
+    assert rows[1][7:] == ["0.1", "", "0.5", "1"]
+    assert rows[3][7:] == ["", "3", "0.7", ""]
+
+
+def test_an_empty_listing_is_valid_in_every_form(repo: Path) -> None:
+    assert listed() == []
+    assert experimenter("--csv").stdout == "tag,id,name,status,started,finished,code.commit\n"
+    plain = experimenter()
+    assert (plain.returncode, plain.stdout) == (0, "")
+    assert plain.stderr.startswith("Note: ")
+
+
+def test_the_table_has_a_line_for_each(three: Path) -> None:
+    heading, first, second, third = experimenter().stdout.splitlines()
+
+    assert heading.split() == ["ID", "NAME", "STARTED", "STATUS", "PARAMETERS", "RESULTS", "CODE"]
+    assert "lr=0.1" in first and "acc=0.5" in first and "m.f1=1" in first
+    assert "second" in second
+    assert "model.depth=3" in third
+
+
+def test_on_a_terminal_the_table_fits_its_width(three: Path, terminal: Callable[..., Terminal]) -> None:
+    words = [word for number in range(20) for word in ("-p", f"parameter{number}={number}")]
+    experimenter("run", "-n", "wide", *words, "--", "true")
+    screen = terminal(EXPERIMENTER)
+    screen.end()
+
+    lines = screen.screen.decode().replace("\x1b[1m", "").replace("\x1b[0m", "").split("\r\n")
+    assert max(map(len, lines)) == 80
+    assert "…" in lines[4]
+    assert b"\x1b[1m" in screen.screen
+
+
+def test_no_color_is_respected(three: Path, terminal: Callable[..., Terminal], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen = terminal(EXPERIMENTER)
+    screen.end()
+
+    assert b"\x1b" not in screen.screen
+
+
+def test_a_long_table_goes_to_the_users_pager(three: Path, terminal: Callable[..., Terminal]) -> None:
+    sample = json.loads(SAMPLE.read_text())
+    for number in range(30):
+        hand_made(f"exp_many_20260101T000000.{number:06}Z", json.dumps(sample))
+    sh("git config core.pager 'sed s/^/paged:/'")
+    screen = terminal(EXPERIMENTER)
+    screen.end()
+
+    assert screen.screen.count(b"paged:") >= 34
+
+
+def test_control_characters_in_records_are_shown_escaped(repo: Path) -> None:
+    evil = "\x1b[2J\x07\x9b31m\x7f\r\nexp_forged  line\u202e"
+    sample = json.loads(SAMPLE.read_text())
+    forged = {**sample, "name": evil, "description": evil, "parameters": {evil: evil}, "results": {"x": evil}}
+    forged |= {"status": evil, "started": evil, "host": evil, "branch": evil, "command": [evil], evil: evil}
+    hand_made("exp_evil_20260101T000000.000000Z", json.dumps(forged, ensure_ascii=False))
+
+    for words in ([], ["show", "evil"], ["--csv"]):
+        output = experimenter(*words).stdout
+        assert not re.search("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", output.replace("\r\n", "\n"))
+        assert "\\x1b[2J" in output
+    for words in (["--json"], ["show", "--json", "evil"]):
+        output = experimenter(*words).stdout
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", output)
+        found = json.loads(output)
+        assert (found[0] if isinstance(found, list) else found)["description"] == evil
+    assert len(experimenter().stdout.splitlines()) == 2
+
+
+def test_tags_that_hold_no_record_are_passed_over_with_one_warning(three: Path) -> None:
+    sh("git tag exp_light_20260101T000000.000000Z; git tag -a -m hello exp_odd_20260101T000000.000000Z")
+    sh("git tag -a -m hello exp_no_time; git tag v1; git tag exp_tree_20260101T000000.000000Z HEAD^{tree}")
+    hand_made("exp_list_20260101T000000.000000Z", "[1]")
+    hand_made("exp_bytes_20260101T000000.000000Z", b"\xff\xfe")
+    hand_made("exp_parts_20260101T000000.000000Z", '{"schema": 1, "parameters": [1]}')
+    done = experimenter("--json")
+
+    assert names(json.loads(done.stdout)) == ["first", "second", "third"]
+    assert done.stderr.startswith("Warning: passed over 7 tags (")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_newer_schema_is_refused_by_name_without_failing_the_rest(three: Path) -> None:
+    hand_made("exp_future_20270101T000000.000000Z", '{"schema": 2, "name": "future"}')
+    done = experimenter("--json")
+
+    assert names(json.loads(done.stdout)) == ["first", "second", "third"]
+    assert "Warning: passed over exp_future_20270101T000000.000000Z, which a later version" in done.stderr
+    shown = experimenter("show", "future")
+    assert shown.returncode == 1
+    assert "exp_future_20270101T000000.000000Z: its record has schema 2" in shown.stderr
+
+
+def test_keys_that_we_do_not_know_are_kept(repo: Path) -> None:
+    sample = json.loads(SAMPLE.read_text())
+    hand_made("exp_sample_20260101T000000.000000Z", SAMPLE.read_text())
+
+    (found,) = listed()
+    assert {key: value for key, value in found.items() if key not in ("tag", "id")} == sample
+
+
+def test_odd_records_from_elsewhere_do_not_break_the_listing(repo: Path) -> None:
+    results = '{"x": 1e999, "y": "\\ud800", "z": NaN}'
+    odd = f'{{"schema": 1, "name": 5, "status": [], "started": {{}}, "code": {{}}, "results": {results}}}'
+    hand_made("exp_odd_20260101T000000.000000Z", odd)
+
+    assert experimenter().returncode == 0
+    assert experimenter("--csv").returncode == 0
+    assert listed()[0]["results"] == {"x": "Infinity", "y": '"\\355\\240\\200"', "z": "NaN"}
+    assert experimenter("show", "odd").returncode == 0
+
+
+class TestShow:
+    def test_accepts_a_tag_an_id_the_start_of_one_and_a_name(self, three: Path) -> None:
+        expected = listed()[1]
+        for word in (expected["tag"], expected["id"], expected["id"][:4], expected["id"][:5].upper(), "second"):
+            assert json.loads(experimenter("show", word, "--json").stdout) == expected
+
+    def test_three_digits_are_no_id(self, three: Path) -> None:
+        assert experimenter("show", listed()[1]["id"][:3]).returncode == 1
+
+    def test_shows_everything(self, three: Path) -> None:
+        output = experimenter("show", "first").stdout
+
+        parts = (r"name +first", r"status +completed", r"command +\[\"echo\"", r"lr +0\.1", r"m\.f1 +1")
+        for part in (*parts, r"code\.tree +\w{40}"):
+            assert re.search(part, output), part
+
+
+def test_a_listing_from_a_subdirectory_and_with_big_c_is_the_same(three: Path) -> None:
+    (three / "sub").mkdir()
+
+    expected = experimenter("--json").stdout
+
+    assert experimenter("list", "--json", cwd=three / "sub").stdout == expected
+    assert experimenter("-C", str(three), "--json", cwd=three.parent).stdout == expected
+    assert experimenter("-C", str(three.parent), "-C", "repo", "--json", cwd=Path("/")).stdout == expected
+
+
+def test_looking_changes_nothing(three: Path) -> None:
+    before = {path: path.read_bytes() for path in Path(".git").rglob("*") if path.is_file()}
+    for words in (["list"], ["show", "first"], ["-c", "HEAD"], ["--csv"]):
+        experimenter(*words)
+
+    assert {path: path.read_bytes() for path in Path(".git").rglob("*") if path.is_file()} == before
+
+
+def test_one_for_each_ref_reads_all(three: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    experimenter("list", "--json", env={"GIT_TRACE": str(trace)})
+
+    verbs = re.findall(r"built-in: git ([\w-]+)", trace.read_text())
+    assert verbs.count("for-each-ref") == 1
+    assert set(verbs) == {"version", "rev-parse", "for-each-ref"}
+
+
+def test_help_and_version_load_nothing_they_do_not_need(repo: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['experimenter', {!r}]\n"
+        "from experimenter.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print([m for m in ('git', 'yaml', 'psutil') if m in sys.modules])"
+    )
+    for option in ("--help", "--version"):
+        program = code.format(option)
+        assert sh(f'python -c "{program}"').splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", ["--help", "run --help", "list --help", "show --help", "wait -h"])
+def test_help_fits_80_columns_and_has_an_example(words: str) -> None:
+    done = experimenter(*words.split(), env={"COLUMNS": "80"})
+
+    assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert re.search(r"^ +experimenter \S", done.stdout, re.MULTILINE)
+
+
+def test_version(repo: Path) -> None:
+    from experimenter import __version__
+
+    assert experimenter("--version").stdout == f"experimenter {__version__}\n"
