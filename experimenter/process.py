@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
@@ -201,19 +201,22 @@ def kill_tree(pid: int) -> None:
     import psutil
 
     family: list[psutil.Process] = []
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has ended by itself meanwhile
         root = psutil.Process(pid)
         while new := [one for one in (root, *root.children(recursive=True)) if one not in family]:
-            for one in new:
-                one.suspend()
+            family += new
+            _signal(new, signal.SIGSTOP)
             while any(_is_moving(one) for one in new):
                 time.sleep(0.001)  # a signal is on its way
-            family += new
-    except psutil.NoSuchProcess:
-        pass  # it ended by itself; those of the family that we know of go with it
-    for one in family:
+    _signal(family, signal.SIGKILL)
+
+
+def _signal(processes: Iterable[Any], signum: int) -> None:
+    import psutil
+
+    for one in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
+            one.send_signal(signum)
 
 
 def page(text: str, *, pager: str) -> None:

@@ -122,14 +122,19 @@ class Terminal:
     def end(self) -> int:
         """Wait for the program's end; return its wait status as waitpid(2) has it."""
         deadline = time.monotonic() + DEADLINE_S
-        while self.status is None:
+        while not self.has_ended():
             assert time.monotonic() < deadline, f"still running: {self.screen!r}"
             self.read()
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.status = status if pid else None
         while self.read() and select.select([self.master], [], [], 0)[0]:
             pass
+        assert self.status is not None
         return self.status
+
+    def has_ended(self) -> bool:
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = status if pid else None
+        return self.status is not None
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -389,8 +388,7 @@ print('seen', len(seen), flush=True)
         screen.type("\x03")
         screen.expect("^C")
         children = psutil.Process(screen.pid).children(recursive=True)
-        deadline = time.monotonic() + 20
-        while screen.read() and time.monotonic() < deadline:
+        while not screen.has_ended():
             screen.type("\x03")
             select.select([], [], [], 0.05)  # as fast as a finger
 
