@@ -1,6 +1,7 @@
 """The code state: the work tree as it stands, stored as a commit aside, without touching anything of the user's."""
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -108,19 +109,19 @@ def _look_at_all(repo: Repo, scratch: Path) -> list[bytes]:
 
 
 def _plan(repo: Repo, status: Status, submodules: Iterable[bytes]) -> _Plan:
-    plan = _Plan(remove=status.deleted)
+    dirty = {path for path in submodules if _is_dirty(repo, path)}
+    plan = _Plan(remove=[*status.deleted, *dirty])
     for path in status.changed:
-        (plan.add if is_storable(repo, path) else plan.remove).append(path)
+        if path not in dirty:
+            (plan.add if is_storable(repo, path) else plan.remove).append(path)
     for path in status.untracked:
         if path.endswith(b"/"):
             _add_nested(plan, repo, path, is_tracked=False)
         else:
             plan.add.append(path)
             plan.untracked.append(path)
-    for path in submodules:
-        if _is_dirty(repo, path):
-            plan.remove.append(path)
-            _add_nested(plan, repo, path + b"/", is_tracked=True)
+    for path in sorted(dirty):
+        _add_nested(plan, repo, path + b"/", is_tracked=True)
     return plan
 
 
@@ -165,7 +166,8 @@ def _is_dirty(outer: Repo, path: bytes) -> bool:
 
 
 def _is_populated(outer: Repo, path: bytes) -> bool:
-    return lstat(outer, path + b"/.git") is not None
+    folder = lstat(outer, path)
+    return folder is not None and stat.S_ISDIR(folder.st_mode) and lstat(outer, path + b"/.git") is not None
 
 
 def _open_nested(outer: Repo, path: bytes) -> Repo:
@@ -175,7 +177,7 @@ def _open_nested(outer: Repo, path: bytes) -> Repo:
         nested = find_repo(folder)
     except ExperimenterError as error:
         raise ExperimenterError(f"cannot read the repository in {shown}: {error.message}") from error
-    if nested.common_dir == outer.common_dir and nested.top == outer.top:
+    if not nested.top.samefile(folder):
         raise ExperimenterError(f"the repository in {shown} is broken; mend it, or add it to .gitignore")
     return nested
 
@@ -197,10 +199,8 @@ def _commit(repo: Repo, tree: str, base: str | None, parent: bytes) -> str:
 
     It is written as an object, since git-commit-tree(1) heeds the user's settings and environment.
     """
-    date = b"0 +0000"
-    for line in parent.partition(b"\n\n")[0].split(b"\n"):
-        if line.startswith(b"committer "):
-            date = line.rpartition(b"> ")[2]
+    committed = re.search(rb"^committer .*> (\d+ [-+]\d{4})$", parent.partition(b"\n\n")[0], re.MULTILINE)
+    date = committed[1] if committed else b"0 +0000"
     lines = [f"tree {tree}", *([f"parent {base}"] if base else [])]
     lines += [f"{role} {_AUTHOR} {date.decode()}" for role in ("author", "committer")]
     content = "\n".join([*lines, "", _MESSAGE, ""])

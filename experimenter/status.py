@@ -11,7 +11,15 @@ from experimenter.plumbing import Repo
 from experimenter.text import from_bytes
 
 GITLINK = b"160000"
-_STATUS = ("status", "--porcelain=v2", "-z", "--branch", "--no-renames", "--ignore-submodules=dirty")
+_STATUS = (
+    "status",
+    "--porcelain=v2",
+    "-z",
+    "--branch",
+    "--no-ahead-behind",
+    "--no-renames",
+    "--ignore-submodules=dirty",
+)
 
 
 @dataclass(slots=True)

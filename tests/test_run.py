@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import EXPERIMENTER, Terminal, experimenter, record, resize, sh, tags, until
+from conftest import EXPERIMENTER, Terminal, experimenter, make_repo, record, resize, sh, tags, until
 
 PYTHON = sys.executable
 StartTerminal = Callable[..., Terminal]
@@ -147,6 +147,14 @@ class TestRecord:
 
         assert record()["name"] == "hooked"
         assert sh("git status --porcelain") == ""
+
+    def test_works_in_a_sha256_repository(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(make_repo(tmp_path / "sha256", "--object-format=sha256"))
+        sh("echo two > train.py")
+
+        assert experimenter("run", "--", "true").returncode == 0
+        assert sh(f"git show {tags()[0]}:train.py") == "two\n"
+        assert len(json.loads(experimenter("-c", tags()[0], "--json").stdout)) == 1
 
     def test_two_runs_share_a_code_state(self, repo: Path) -> None:
         for name in ("one", "two"):

@@ -457,6 +457,8 @@ class TestNestedRepositories:
             ("echo new > lib/new", {b"lib/train.py": b"one\n", b"lib/new": b"new\n"}),
             ("echo st > lib/st; git -C lib add st", {b"lib/train.py": b"one\n", b"lib/st": b"st\n"}),
             ("rm lib/train.py", {}),
+            ("git -C lib commit -q --allow-empty -m more; echo two > lib/train.py", {b"lib/train.py": b"two\n"}),
+            ("git -C lib commit -q --allow-empty -m more; rm lib/train.py", {}),
             ("git -C lib update-index --assume-unchanged train.py; echo 2 > lib/train.py", {b"lib/train.py": b"2\n"}),
         ],
     )
@@ -505,6 +507,19 @@ class TestNestedRepositories:
         sh(f"git submodule --quiet add {library} lib; git commit -qm lib; rm -rf lib")
 
         assert set(files(snapshot().commit)) == {b".gitmodules", b"train.py"}
+
+    @pytest.mark.parametrize(
+        ("instead", "expected"), [("ln -s elsewhere lib", b"-> elsewhere"), ("echo file > lib", b"file\n")]
+    )
+    def test_a_submodule_that_became_something_else_is_that(
+        self, repo: Path, library: Path, snapshot: Snapshot, instead: str, expected: bytes
+    ) -> None:
+        sh(f"git submodule --quiet add {library} lib; git commit -qm lib; git clone -q {library} elsewhere")
+        sh(f"echo two > elsewhere/train.py; rm -rf lib; {instead}")
+
+        found = files(snapshot().commit)
+
+        assert {path: content for path, content in found.items() if path.startswith(b"lib")} == {b"lib": expected}
 
     def test_nested_repositories_go_in_as_plain_files(self, repo: Path, library: Path, snapshot: Snapshot) -> None:
         sh(f"git init -q empty; echo e > empty/e; git clone -q {library} full; echo '*.log' > full/.gitignore")
