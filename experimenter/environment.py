@@ -35,11 +35,11 @@ def of_parameters(parameters: Mapping[str, Any]) -> tuple[dict[str, str], list[s
     keys_by_variable: dict[str, list[str]] = {}
     values: dict[str, str] = {}
     warnings = []
-    for key, value in flattened(parameters, separator="\0"):
+    for path, value in flattened(parameters):
         if isinstance(value, dict | list):
             continue
-        variable = _PARAM + "__".join(_variable_part(part) for part in key.split("\0"))
-        keys_by_variable.setdefault(variable, []).append(visible(key.replace("\0", ".")))
+        variable = _PARAM + "__".join(map(_variable_part, path))
+        keys_by_variable.setdefault(variable, []).append(visible(".".join(path)))
         values[variable] = _variable_value(value)
     for variable, keys in keys_by_variable.items():
         if len(keys) > 1:

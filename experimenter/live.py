@@ -17,7 +17,7 @@ from experimenter.plumbing import Repo
 from experimenter.process import host
 from experimenter.record import Record, timestamp
 from experimenter.settings import Settings
-from experimenter.storable import merged, storable
+from experimenter.storable import merged
 from experimenter.text import from_bytes, visible
 
 _log = logging.getLogger("experimenter")
@@ -91,7 +91,7 @@ def collect_results(live: Live, *sources: bytes | BadResults | None) -> dict[str
         kept = _keep_beside_log(live, b"\n".join(error.raw for error in unreadable))
         for problem in unreadable:
             _log.warning("%s; these results are not in the record, their text is kept in %s", problem, kept)
-    return storable(whole)  # type: ignore[no-any-return]
+    return whole
 
 
 def complete(live: Live, *, status: str, results: Mapping[str, Any], **ending: Any) -> store.Experiment:

@@ -2,13 +2,12 @@
 
 import logging
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from experimenter import environment, live, names, registry
@@ -17,10 +16,10 @@ from experimenter.plumbing import Repo, config, find_repo
 from experimenter.process import usage_of_ourselves
 from experimenter.results import merge_into
 from experimenter.settings import Settings
+from experimenter.signals import BlockSignals
 from experimenter.storable import loads, storable
 
 _log = logging.getLogger("experimenter")
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class ExperimentLogger:
@@ -134,18 +133,15 @@ class _OwnBlock:
         self._pid = os.getpid()
         self._started_s = time.monotonic()
         self._used_before = usage_of_ourselves()
-        self._previous_handlers: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for signum in _ENDING:
-                if signal.getsignal(signum) is signal.SIG_DFL:
-                    self._previous_handlers[signum] = signal.signal(signum, self._end)
+        is_main = threading.current_thread() is threading.main_thread()
+        self._signals = BlockSignals() if is_main else None  # only the main thread may handle signals
 
     def leave(self, *, failed: bool) -> None:
         """Settle the experiment; a forked child that leaves the block leaves it to its parent."""
         if os.getpid() != self._pid:
             return
-        for signum, handler in self._previous_handlers.items():
-            signal.signal(signum, handler)
+        if self._signals:
+            self._signals.close()
         results = {} if failed else live.collect_results(self._begun)
         if failed or not results:
             live.remove(self._begun, status="failed" if failed else "completed", exit_code=None)
@@ -157,13 +153,6 @@ class _OwnBlock:
             "max_rss_bytes": used.max_rss_bytes,
         }
         live.complete(self._begun, status="completed", results=results, resources=resources)
-
-    def _end(self, signum: int, _frame: FrameType | None) -> None:
-        """End the block like an exception; forked workers, which have this handler too, die of the signal as ever."""
-        if os.getpid() != self._pid:
-            signal.signal(signum, signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
-        raise SystemExit(128 + signum)
 
 
 def _joined_block(repo: Repo, parameters: Mapping[str, Any]) -> _JoinedBlock | None:

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -12,51 +12,81 @@ from experimenter.errors import BadParameters, NotStorable
 from experimenter.storable import merged, storable
 from experimenter.text import visible
 
+_YAML = "tag:yaml.org,2002:"
+
 
 class _CoreLoader(yaml.SafeLoader):
     """YAML 1.2's core schema: PyYAML speaks 1.1, where `1e-3` is text, `no` is false and `12:30` is 750."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's way to say it
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - not a ClassVar in PyYAML
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag in (None, *(_YAML + kind for kind in ("null", "seq", "map", "set")))
+    }
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Return a mapping's node, its keys being the text as written; refuse a key that stands there twice."""
         node = super().compose_mapping_node(anchor)
         seen = set()
-        for key, _ in node.value:
+        for place, (key, value) in enumerate(node.value):
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.composer.ComposerError(None, None, "a key must be text", key.start_mark)
-            if key.tag == "tag:yaml.org,2002:merge":
+            if key.tag == f"{_YAML}merge":
                 continue
             if key.value in seen:
                 message = f"the key '{visible(key.value)}' is there twice"
                 raise yaml.composer.ComposerError(None, None, message, key.start_mark)
             seen.add(key.value)
-            key.tag = "tag:yaml.org,2002:str"
+            # A node of its own: with an anchor it may be a value elsewhere, which stays a number.
+            node.value[place] = (yaml.ScalarNode(f"{_YAML}str", key.value, key.start_mark, key.end_mark), value)
         return node
 
-    def construct_core_int(self, node: yaml.ScalarNode) -> int:
-        """Return an integer: decimal, `0o17` or `0x1f`, but no leading zero means octal."""
-        return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)
 
-    def construct_core_float(self, node: yaml.ScalarNode) -> float:
-        """Return a float; `.inf` and `.nan` are written with a dot in YAML."""
-        return float(re.sub(r"\.(?=[in])", "", node.value.lower()))
+def _scalar(kind: str, pattern: str, first: str, convert: Callable[[str], Any]) -> None:
+    """Teach the loader a kind of scalar: the pattern that a plain one has, its first characters, and what it means."""
+    shape = re.compile(f"(?:{pattern})$")
+
+    def construct(loader: _CoreLoader, node: yaml.Node) -> Any:
+        text = loader.construct_scalar(node) if isinstance(node, yaml.ScalarNode) else ""
+        try:
+            if shape.match(text):
+                return convert(text)
+        except ValueError:
+            pass
+        message = f"'{visible(text)[:50]}' is no {kind} that can be read"
+        raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+
+    if first:
+        _CoreLoader.add_implicit_resolver(_YAML + kind, shape, list(first))
+    _CoreLoader.add_constructor(_YAML + kind, construct)
 
 
-def _resolve(kind: str, pattern: str, first: str) -> None:
-    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"(?:{pattern})$"), list(first))
+def _text(text: str) -> str:
+    r"""Return text in which two halves of a character, as JSON escapes it, have become one: `\ud83c\udf89`."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        return text
 
 
 # https://yaml.org/spec/1.2.2/#103-core-schema, with the merge key `<<` that configuration files are fond of.
-_resolve("null", "~|null|Null|NULL|", "~nN")
-_CoreLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("$"), [""])
-_resolve("bool", "true|True|TRUE|false|False|FALSE", "tTfF")
-_resolve("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789")
-_resolve("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789")
-_resolve("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+.")
-_resolve("merge", "<<", "<")
-_CoreLoader.add_constructor("tag:yaml.org,2002:int", _CoreLoader.construct_core_int)
-_CoreLoader.add_constructor("tag:yaml.org,2002:float", _CoreLoader.construct_core_float)
+_CoreLoader.add_implicit_resolver(f"{_YAML}null", re.compile("(?:~|null|Null|NULL|)$"), [*"~nN", ""])
+_CoreLoader.add_implicit_resolver(f"{_YAML}merge", re.compile("<<$"), ["<"])
+_scalar("str", r"[\s\S]*", "", _text)
+_scalar("bool", "true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true")
+_scalar(
+    "int",
+    "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "-+0123456789",
+    lambda text: int(text, 0 if text[:2] in ("0o", "0x") else 10),
+)
+_scalar(
+    "float",
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    "-+.0123456789",
+    lambda text: float(re.sub(r"\.(?=[in])", "", text.lower())),
+)
 
 
 def collect(files: Iterable[Path], assignments: Iterable[str]) -> dict[str, Any]:

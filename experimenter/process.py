@@ -1,4 +1,4 @@
-"""The one door to processes: starts the command, passes signals on to it, and says how it ended."""
+"""The one door to processes: starts the command, says how it ended, and tells processes apart."""
 
 import contextlib
 import errno
@@ -13,15 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
-from types import FrameType
 from typing import Any, Self
 
-from experimenter.errors import CommandNotExecutable, CommandNotFound, Interrupted
+from experimenter.errors import CommandNotExecutable, CommandNotFound
 from experimenter.text import visible
 
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage(2) on each system
 
 
@@ -111,87 +107,6 @@ class Child:
             kill_tree(self._popen.pid)
 
 
-class Signals:
-    """What signals do to us from the start of an experiment to its end; a context manager for the main thread.
-
-    Before the command starts they raise Interrupted. Then they are passed on to it: Ctrl-C comes from the terminal to
-    both of us, so it is passed on only where we are not in a terminal's foreground; a second one kills. Once the
-    command has ended they are ignored until the block is left. A signal that was ignored when we started stays so
-    (nohup, background jobs). `wake_fd` is readable after each signal, and after each end of a child.
-    """
-
-    def __init__(self) -> None:
-        self.received: list[int] = []
-        self._child: Child | None = None
-        self._is_starting = False
-        self._previous: dict[int, Any] = {}
-        self.wake_fd = -1
-
-    def __enter__(self) -> Self:
-        self.wake_fd, self._wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._previous_wake_fd = signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
-        self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
-        for signum in (signal.SIGINT, *_PASSED_ON):
-            if signal.getsignal(signum) is not signal.SIG_IGN:
-                self._previous[signum] = signal.signal(signum, self._receive)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-        signal.set_wakeup_fd(self._previous_wake_fd)
-        os.close(self.wake_fd)
-        os.close(self._wake_end)
-
-    def start(self, command: Sequence[str], **options: Any) -> Child:
-        """Start the command as Child.start does; signals that arrive meanwhile reach it as soon as it runs."""
-        self._is_starting = True
-        child = Child.start(command, **options)
-        self._child = child
-        for signum in self.received:
-            child.send(signum)
-        return child
-
-    def hold(self) -> None:
-        """Ignore signals from now on, as git's commands will that are started meanwhile: what came of it is stored."""
-        self._child = None
-        for signum in self._previous:
-            if signum != signal.SIGCHLD:
-                signal.signal(signum, signal.SIG_IGN)
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C was pressed, or SIGINT sent, while the command ran."""
-        return signal.SIGINT in self.received
-
-    def ended_by(self, ending: Ending) -> int | None:
-        """Return the signal that asked us to end and ended the command, or nothing."""
-        if self.interrupted:
-            return signal.SIGINT
-        return ending.signum if ending.signum in self.received else None
-
-    def _receive(self, signum: int, _frame: FrameType | None) -> None:
-        if self._child is None and not self._is_starting and signum in _ENDING:
-            self.hold()  # another one must not disturb the clean-up
-            raise Interrupted(signum)
-        is_second = signum == signal.SIGINT and self.interrupted
-        self.received.append(signum)
-        if self._child is None:
-            return
-        if is_second:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            self._child.kill_tree()
-        elif signum not in _FROM_KEYBOARD or not _in_foreground():
-            self._child.send(signum)
-
-
-def die_of(signum: int) -> None:
-    """End this process by a signal, so that a shell that started us sees it and stops, too."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signum, signal.SIG_DFL)
-    os.kill(os.getpid(), signum)
-
-
 def kill_tree(pid: int) -> None:
     """Kill the process `pid` and its descendants, also those that fork at this moment.
 
@@ -278,20 +193,6 @@ def _start_failure(program: str, error: OSError) -> CommandNotFound | CommandNot
     elif isinstance(error, PermissionError):
         reason = "no permission; chmod +x makes a file executable"
     return CommandNotExecutable(f"cannot execute '{shown}': {reason}")
-
-
-def _in_foreground() -> bool:
-    """Say whether our process group is the one that the terminal sends its signals to."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
 
 
 def _start_time(pid: int) -> float:

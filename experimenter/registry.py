@@ -98,7 +98,7 @@ class Entry:
     def save_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Write the file that the command reads its parameters from."""
         with _translated(self.folder):
-            self.parameters.write_text(dumps(parameters))
+            self.parameters.write_text(dumps(parameters), encoding="utf-8")
 
     def close(self, *, status: str, exit_code: int | None, keep_logs: int) -> None:
         """Remove the entry, its PID file as the last of it; say beside the log how the experiment ended."""

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from experimenter.storable import dumps, flattened
+from experimenter.storable import dotted, dumps
 from experimenter.store import Experiment
 from experimenter.text import visible
 
 _GAP = "  "
-_NARROWEST = 4
 _COLUMNS = ("tag", "id", "name", "status", "started", "finished", "code.commit")
 _HEADINGS = ("ID", "NAME", "STARTED", "STATUS", "PARAMETERS", "RESULTS", "CODE")
+_WIDEST = 60  # columns that a cell is filled up to where lines may be of any length
 _ELASTIC = (1, 4, 5)  # the columns that are cut when a line is too long
 
 
@@ -24,7 +24,7 @@ def row(experiment: Experiment) -> dict[str, Any]:
     values = {"tag": experiment.tag, "id": experiment.id, "code.commit": experiment.commit}
     found = {key: values.get(key, body.get(key)) for key in _COLUMNS}
     for part in ("parameters", "results"):
-        found |= {f"{part}.{key}": value for key, value in flattened(body.get(part, {}))}
+        found |= dotted(body.get(part, {}), prefix=f"{part}.")
     return found
 
 
@@ -32,8 +32,11 @@ def table(experiments: Iterable[Experiment], *, width: int | None) -> list[str]:
     """Return lines, the first a heading, a line for each experiment; cut to `width` columns where it is given."""
     rows = [_HEADINGS, *(_cells(experiment) for experiment in experiments)]
     widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
-    if width is not None:
-        _shrink(widths, width)
+    if width is None:
+        widths = [min(taken, _WIDEST) for taken in widths]
+        return [_GAP.join(map(_padded, cells, widths)).rstrip() for cells in rows]
+    widths = [min(taken, width) for taken in widths]
+    _shrink(widths, width)
     return [_GAP.join(map(_fitted, cells, widths)).rstrip() for cells in rows]
 
 
@@ -42,16 +45,16 @@ def details(experiment: Experiment) -> list[str]:
     body = dict(experiment.record.body)
     parts = {name: body.pop(name, {}) for name in ("parameters", "results", "code")}
     first = {"tag": experiment.tag, "id": experiment.id}
-    rest = {key: value for key, value in flattened(body) if key != "schema"}
-    lines = _pairs(first | rest | {f"code.{key}": value for key, value in flattened(parts["code"])})
+    rest = {key: value for key, value in dotted(body).items() if key not in ("schema", *first)}
+    lines = _pairs(first | rest | dotted(parts["code"], prefix="code."))
     for name in ("parameters", "results"):
         if parts[name]:
-            lines += ["", f"{name}:", *(f"{_GAP}{line}" for line in _pairs(dict(flattened(parts[name]))))]
+            lines += ["", f"{name}:", *(f"{_GAP}{line}" for line in _pairs(dotted(parts[name])))]
     return lines
 
 
 def csv_document(experiments: Iterable[Experiment]) -> str:
-    """Return CSV (RFC 4180): a heading, a row for each experiment, a column for every key that one of them has."""
+    """Return CSV: a heading, a row for each experiment, a column for every key that one of them has."""
     rows = [row(experiment) for experiment in experiments]
     header = dict.fromkeys(key for found in rows for key in found)
     more = [key for part in ("parameters.", "results.") for key in header if key.startswith(part)]
@@ -85,7 +88,7 @@ def _cells(experiment: Experiment) -> tuple[str, ...]:
 
 
 def _assignments(mapping: Mapping[str, Any]) -> str:
-    return " ".join(f"{key}={_cell(value)}" for key, value in flattened(mapping))
+    return " ".join(f"{key}={_cell(value)}" for key, value in dotted(mapping).items())
 
 
 def _pairs(mapping: Mapping[str, Any]) -> list[str]:
@@ -106,24 +109,32 @@ def _cell(value: Any) -> str:
 def _local_time(started: str) -> str:
     try:
         return datetime.fromisoformat(started).astimezone().strftime("%Y-%m-%d %H:%M")
-    except ValueError:
+    except (ValueError, OverflowError):
         return started
 
 
 def _shrink(widths: list[int], width: int) -> None:
-    """Take from the widest of the elastic columns until a line fits, or nothing is left to take."""
-    while sum(widths) + len(_GAP) * (len(widths) - 1) > width:
-        widest = max(_ELASTIC, key=widths.__getitem__)
-        if widths[widest] <= _NARROWEST:
-            return
-        widths[widest] -= 1
+    """Take from the widest column until a line fits: of the elastic ones first, then of all."""
+    for columns, narrowest in ((_ELASTIC, 8), (range(len(widths)), 4)):
+        while sum(widths) + len(_GAP) * (len(widths) - 1) > width:
+            widest = max(columns, key=widths.__getitem__)
+            if widths[widest] <= narrowest:
+                break
+            widths[widest] -= 1
 
 
 def _fitted(text: str, width: int) -> str:
     """Return `text` filled, or cut with an ellipsis, to `width` columns."""
-    taken = columns_of(text)
-    if taken <= width:
-        return text + " " * (width - taken)
-    while columns_of(text) > width - 1:
-        text = text[:-1]
-    return text + "…" + " " * (width - 1 - columns_of(text))
+    if columns_of(text) <= width:
+        return _padded(text, width)
+    cut, taken = "", 0
+    for character in text:
+        taken += columns_of(character)
+        if taken > width - 1:
+            break
+        cut += character
+    return _padded(cut + "…", width)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - columns_of(text))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from experimenter.errors import BadResults, StateUnwritable
-from experimenter.storable import dumps, loads, merged
+from experimenter.errors import BadResults, NotStorable, StateUnwritable
+from experimenter.storable import dumps, loads, merged, storable
 from experimenter.text import visible
 
 MARKER = b"EXPERIMENTER_RESULTS "
@@ -43,7 +43,7 @@ class MarkerLines:
                 return
             else:
                 self.finish()
-                place = end + 1
+                self._line, place = None, end  # blank lines, too, are passed over by a search
 
     def finish(self) -> None:
         """Take the end of the stream, which ends its last line."""
@@ -88,13 +88,15 @@ class ResultsFile:
 
 
 def parse(raw: bytes, *, source: str) -> dict[str, Any]:
-    """Return the JSON object in `raw`; raise BadResults, naming `source`, for anything else."""
+    """Return the JSON object in `raw` as JSON types; raise BadResults, naming `source`, for anything else."""
     try:
-        value = loads(raw)
+        value = storable(loads(raw))
     except UnicodeDecodeError as error:
         raise BadResults(f"{source} is not UTF-8, at byte {error.start}", raw=raw) from error
     except ValueError as error:
         raise BadResults(f"{source} is not JSON: {visible(str(error))}", raw=raw) from error
+    except NotStorable as error:
+        raise BadResults(f"{source} cannot be stored: {error}", raw=raw) from error
     if not isinstance(value, dict):
         raise BadResults(f"{source} is not a JSON object", raw=raw)
     return value
@@ -112,7 +114,7 @@ def merge_into(path: Path, *, below: Mapping[str, Any] | None = None, above: Map
             there = parse(raw, source=visible(str(path))) if raw.strip() else {}
             whole = {**there, **(above or {})} if below is None else merged(below, there)
             temporary = path.with_suffix(".tmp")
-            temporary.write_text(dumps(whole))
+            temporary.write_text(dumps(whole), encoding="utf-8")
             temporary.replace(path)
     except OSError as error:
         raise StateUnwritable(f"cannot write {visible(str(path))}: {error.strerror}") from error

@@ -11,10 +11,11 @@ from typing import Any
 from experimenter import environment, live, names
 from experimenter.errors import BadResults
 from experimenter.plumbing import Repo
-from experimenter.process import Ending, Signals
+from experimenter.process import Ending
 from experimenter.relay import Log, Relay
 from experimenter.results import MarkerLines, ResultsFile
 from experimenter.settings import Settings
+from experimenter.signals import Signals
 
 _log = logging.getLogger("experimenter")
 

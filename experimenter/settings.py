@@ -8,7 +8,7 @@ from typing import Self
 from experimenter.errors import BadSetting
 from experimenter.text import visible
 
-_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"(?P<number>\d{1,30}(\.\d{1,30})?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -41,7 +41,9 @@ def size_bytes(text: str, *, option: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise BadSetting(f"{option}: '{visible(text)}' is no size; write a number with k, M or G, such as 50M")
-    return int(float(match["number"]) * 1024 ** _UNITS[match["unit"].lower()])
+    whole, _, fraction = match["number"].partition(".")
+    scale: int = 1024 ** _UNITS[match["unit"].lower()]
+    return int(whole + fraction) * scale // int("1" + "0" * len(fraction))
 
 
 def _count(text: str, *, option: str) -> int:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from experimenter.errors import NotStorable
@@ -15,12 +15,11 @@ from experimenter.text import encodable, escaped_json, visible
 
 REDACTED = "<redacted>"
 _DEEPEST = 200
+_LONGEST_INT_BITS = 13_288  # 4,000 digits; Python itself reads no more than 4,300
 
 _SECRET_WORDS = (
     "password", "passwd", "secret", "api_key", "apikey", "access_key", "access_token", "auth_token", "private_key",
 )  # fmt: skip
-_SECRET_KEY = re.compile(rf"(.*_)?({'|'.join(_SECRET_WORDS)})", re.DOTALL)
-_OPTION_WITH_VALUE = re.compile(r"(?P<option>[-+]*(?P<key>[\w.-]+)=)(?P<value>.*)", re.DOTALL)
 # A user part has no slash, so no scan passes the next `://`: linear on any text.
 _URL_USER = re.compile(r"://[^/?#\s]*@")
 
@@ -58,6 +57,8 @@ def _storable(value: Any, path: str, depth: int) -> Any:
         raise NotStorable(f"{path[:80]}… is nested more than {_DEEPEST} deep, or contains itself")
     if isinstance(value, enum.Enum):
         return _storable(value.value, path, depth + 1)
+    if isinstance(value, int) and value.bit_length() > _LONGEST_INT_BITS:
+        raise NotStorable(f"{path or 'the value'} is an integer of more than 4,000 digits, which few JSON readers take")
     for kinds, convert in _SCALARS:
         if isinstance(value, kinds):
             return convert(value)
@@ -98,6 +99,8 @@ def _native(value: Any, path: str) -> Any:
 
     They all have `tolist`. One that answers with its own type again has no such form (NumPy's longdouble).
     """
+    if getattr(getattr(value, "dtype", None), "kind", None) == "M":
+        value = value.astype(str)  # its tolist gives nanoseconds as bare numbers
     convert = getattr(value, "tolist", None)
     if callable(convert) and not isinstance(value, type):
         try:
@@ -134,14 +137,15 @@ def loads(document: str | bytes) -> Any:
     """
     text = document.decode("utf-8-sig") if isinstance(document, bytes) else document
     try:
-        return json.loads(text, parse_constant=str)
+        return json.loads(text, parse_constant=str, parse_float=lambda number: _finite(float(number)))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
 def is_secret(key: str) -> bool:
     """Say whether the value under `key` is to be kept out of records: `password`, `db_api_key`, …; not `max_tokens`."""
-    return _SECRET_KEY.fullmatch(key.lower().replace("-", "_")) is not None
+    last = key.rpartition(".")[2]
+    return ("_" + last.lower().replace("-", "_")).endswith(tuple("_" + word for word in _SECRET_WORDS))
 
 
 def redacted(value: Any, *, key: str = "") -> Any:
@@ -151,7 +155,7 @@ def redacted(value: Any, *, key: str = "") -> Any:
     if isinstance(value, list):
         return [redacted(item, key=key) for item in value]
     is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return REDACTED if key and is_plain and is_secret(key) else value
+    return REDACTED if is_plain and is_secret(key) else value
 
 
 def redacted_command(words: Sequence[str]) -> list[str]:
@@ -159,14 +163,13 @@ def redacted_command(words: Sequence[str]) -> list[str]:
     shown: list[str] = []
     value_is_secret = False
     for word in words:
-        assignment = _OPTION_WITH_VALUE.fullmatch(word)
-        if value_is_secret and not word.startswith("-"):
+        option, equals, _ = word.partition("=")
+        is_secret_option = is_secret(option.lstrip("-+"))
+        if value_is_secret and not word.startswith("--"):
             shown.append(REDACTED)
-        elif assignment and is_secret(assignment["key"].rpartition(".")[2]):
-            shown.append(assignment["option"] + REDACTED)
         else:
-            shown.append(word)
-        value_is_secret = word.startswith("-") and not assignment and is_secret(word.lstrip("-").rpartition(".")[2])
+            shown.append(f"{option}={REDACTED}" if equals and is_secret_option else word)
+        value_is_secret = is_secret_option and not equals and word.startswith("-")
     return shown
 
 
@@ -190,11 +193,15 @@ def merged(*mappings: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def flattened(mapping: Mapping[str, Any], *, separator: str = ".") -> Iterable[tuple[str, Any]]:
-    """Yield each value that is no mapping with its path of keys, joined by `separator`; an empty mapping as itself."""
+def flattened(mapping: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield each value that is no mapping with its path of keys; an empty mapping as itself."""
     for key, value in mapping.items():
         if isinstance(value, Mapping) and value:
-            for below, item in flattened(value, separator=separator):
-                yield f"{key}{separator}{below}", item
+            yield from (((key, *below), item) for below, item in flattened(value))
         else:
-            yield key, value
+            yield (key,), value
+
+
+def dotted(mapping: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """Return a nested mapping as a flat one with keys such as `model.depth`."""
+    return {prefix + ".".join(path): value for path, value in flattened(mapping)}

@@ -10,7 +10,7 @@ HOUSE = Path(experimenter.__file__).parent
 LEVELS = [
     {"errors", "text"},
     {"limits", "names", "plumbing", "process", "relay", "settings", "storable"},
-    {"environment", "params", "record", "results", "status"},
+    {"environment", "params", "record", "results", "signals", "status"},
     {"registry", "snapshot", "store"},
     {"live", "render"},
     {"explore", "logger", "run"},

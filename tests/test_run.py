@@ -247,11 +247,12 @@ sys.stdout.write('ULTS {"x": "' + 'y' * 10_000_000 + '"}')
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("[1]", "not a JSON object"),
-            ("{", "not JSON"),
-            (r"\377", "not UTF-8"),
-            ("", "not JSON"),
-            ("[" * 50000, "not JSON"),
+            ("[1]", "is not a JSON object"),
+            ("{", "is not JSON"),
+            (r"\377", "is not UTF-8"),
+            ("", "is not JSON"),
+            ("[" * 50000, "is not JSON"),
+            ('{"a":' * 250 + "1" + "}" * 250, "cannot be stored"),
         ],
     )
     def test_unreadable_ones_never_cost_the_experiment(self, repo: Path, text: str, reason: str) -> None:
@@ -260,7 +261,7 @@ sys.stdout.write('ULTS {"x": "' + 'y' * 10_000_000 + '"}')
 
         assert done.returncode == 0
         assert record()["results"] == {"b": 1}
-        assert f"Warning: EXPERIMENTER_RESULTS_FILE is {reason}" in done.stderr
+        assert f"Warning: EXPERIMENTER_RESULTS_FILE {reason}" in done.stderr
         kept = Path(done.stderr.split("is kept in ")[1].split("\n")[0])
         assert kept.read_bytes() == (b"\xff" if text == r"\377" else text.encode())
         assert kept.parent == repo / ".git/experimenter/logs"

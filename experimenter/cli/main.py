@@ -82,7 +82,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = _EPIPE_STATUS
     except Interrupted as interrupt:
-        from experimenter.process import die_of
+        from experimenter.signals import die_of
 
         die_of(interrupt.signum)
     except (click.ClickException, ExperimenterError, OSError) as error:

@@ -58,9 +58,9 @@ def run_command(
     speak()
     from experimenter import names
     from experimenter.plumbing import config
-    from experimenter.process import die_of
     from experimenter.run import Options, run
     from experimenter.settings import Settings
+    from experimenter.signals import die_of
 
     if name is not None:
         names.checked(name)
