@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count, repeat
 from pathlib import Path
@@ -22,6 +21,7 @@ from statistics import median
 import psutil
 
 from experimenter import names
+from experimenter.record import timestamp
 
 _EXPERIMENTER = str(Path(sys.executable).with_name("experimenter"))
 _PAIRS = 7
@@ -30,19 +30,19 @@ _WATCHED_S = 5
 _CODE_STATES = 300
 _WHO = "bench <bench@localhost> 1700000000 +0000"
 _EDITED = ("package0/module0/file0.py", "package0/module0/file9.py", "package0/module1/file20.py", "new.txt", "new.md")
+_TRAIN = ("sh", "-c", """echo '{"accuracy": 0.9345, "loss": 0.1234, "epochs": 20}' > "$EXPERIMENTER_RESULTS_FILE" """)
 _FORMAT = "%(refname) %(objectname) %(*objectname) %(*tree) %(contents)"
 _FOR_EACH_REF = ("git", "for-each-ref", f"--format={_FORMAT}", "refs/tags/exp_*")
 
-# What `experimenter run -- true` stores, by plain git commands. $1 is the tag, the rest are the paths that changed.
+# What `experimenter run -- true` stores, by plain git commands. $1 is the tag.
 _CAPTURE = rf"""
 set -e
 tag=$1
-shift
 mkdir .git/aside
 git --no-optional-locks status --porcelain=v2 -z --branch --untracked-files=all --no-renames > .git/aside/status
 cp -p .git/index .git/aside/index
 export GIT_INDEX_FILE=.git/aside/index
-printf '%s\0' "$@" | git update-index -z --add --remove --stdin
+printf '%s\0' {" ".join(_EDITED)} | git update-index -z --add --remove --stdin
 tree=$(git write-tree)
 commit=$(git commit-tree -p HEAD -m 'Code state' "$tree")
 tag_message() {{
@@ -58,67 +58,53 @@ rm -r .git/aside
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A line of the table: what was measured, in a unit, and what it should not exceed."""
-
-    what: str
-    value: float
-    unit: str
-    remark: str = ""
-    target: float | None = None
-
-    def __str__(self) -> str:
-        measured = f"{self.value:.2f}{self.unit}" + (f" ({self.remark})" if self.remark else "")
-        target = "" if self.target is None else f"at most {self.target:g}{self.unit}"
-        met = "" if self.target is None else "yes" if self.value <= self.target else "no"
-        return f"| {self.what} | {measured} | {target} | {met} |"
-
-
-def capture(place: Path, *, quick: bool) -> Iterator[Row]:
+def capture(place: Path, *, quick: bool) -> Iterator[str]:
     """Compare a run with the same capture by plain git commands."""
     for files, target in ((30, 10.0), (2_000, None), (60_000, 2.0)):
         if files <= 2_000 or not quick:
             yield _compare_capture(_source_repo(place / f"{files}-files", files), files, target)
 
 
-def listing(place: Path, *, quick: bool) -> Iterator[Row]:
+def listing(place: Path, *, quick: bool) -> Iterator[str]:
     """Compare lists of experiments with a bare git for-each-ref that prints as much of the tags."""
     for experiments in (1_000, 10_000, 100_000):
         if experiments <= 10_000 or not quick:
             repo = _tagged_repo(place / f"{experiments}-experiments", experiments)
-            for options, target in (([], 5), (["--json"], 5), (["-c", _tag(7)], 2)):
-                yield _compare_list(repo, experiments, options, target=target)
+            for words, target in (("list", 5), ("list --json", 5), ("list -c REV", 2)):
+                yield _compare_list(repo, experiments, words, target=target)
 
 
-def relay(place: Path, *, quick: bool) -> Iterator[Row]:
+def relay(place: Path, *, quick: bool) -> Iterator[str]:
     """Compare much output through a run with the same output through a pipe."""
     repo = _source_repo(place / "relay", 30)
     size_bytes = (100 if quick else 1_000) * _MB
-    lines = place / "lines.txt"
-    with lines.open("w") as file:
-        file.writelines(
-            repeat(("step 00000001 loss 0.69314718 ".ljust(79, ".") + "\n") * (_MB // 80), size_bytes // _MB)
-        )
     logs = repo / ".git" / "experimenter" / "logs"
+    lines = place / "lines.txt"
+    line = "step 00000001 loss 0.69314718 ".ljust(79, ".") + "\n"
+    with lines.open("w") as file:
+        file.writelines(repeat(line * (_MB // len(line)), size_bytes // _MB))
+
+    def piped(*words: str) -> float:
+        return _call(["/bin/sh", "-c", '"$@" | cat > /dev/null', "sh", *words], repo)
 
     def ours() -> float:
-        elapsed_s = _piped([_EXPERIMENTER, "run", "--", "cat", str(lines)], repo)
+        elapsed_s = piped(_EXPERIMENTER, "run", "--", "cat", str(lines))
         assert [log.stat().st_size for log in logs.glob("*.log")] == [size_bytes]
         shutil.rmtree(logs)
         return elapsed_s
 
     what = f"`run -- cat` of {size_bytes // _MB:,} MB : `cat`"
-    yield _compare(what, ours, lambda: _piped(["cat", str(lines)], repo), target=4)
+    target = None if quick else 4  # in so little it is Python's start that counts
+    yield _compare(what, ours, lambda: piped("cat", str(lines)), target=target)
 
 
-def idle(place: Path, *, quick: bool) -> Iterator[Row]:
+def idle(place: Path, *, quick: bool) -> Iterator[str]:
     """Look at the wrapper while its command sleeps."""
     repo = _source_repo(place / "idle", 30)
     _say("wrapper of `sleep`")
     with subprocess.Popen([_EXPERIMENTER, "run", "--", "sleep", "20"], cwd=repo, stderr=subprocess.PIPE) as run:
         try:
-            wrapper = psutil.Process(_wrapper_of_started(repo, run))
+            wrapper = _wrapper_of_started(repo, run)
             time.sleep(0.5)  # the start is over
             cpu, switches = wrapper.cpu_times(), wrapper.num_ctx_switches().voluntary
             time.sleep(_WATCHED_S)
@@ -127,23 +113,32 @@ def idle(place: Path, *, quick: bool) -> Iterator[Row]:
             memory, peak = wrapper.memory_info().rss / _MB, _peak(wrapper.pid)
         finally:
             run.terminate()
-    yield Row(what="memory of the wrapper of `sleep`", value=memory, unit=" MB", remark=peak, target=45)
-    yield Row(what="CPU time of the wrapper of `sleep`", value=1000 * cpu_s / _WATCHED_S, unit=" ms/s")
-    yield Row(what="wake-ups of the wrapper of `sleep`", value=wakeups / _WATCHED_S, unit="/s", target=1)
+    of_wrapper = "of the wrapper of `sleep`"
+    yield _row(f"memory {of_wrapper}", memory, " MB", remark=peak, target=45)
+    yield _row(f"CPU time {of_wrapper}", 1000 * cpu_s / _WATCHED_S, " ms/s")
+    yield _row(f"wake-ups {of_wrapper}", wakeups / _WATCHED_S, "/s", target=1)
 
 
-def _compare(what: str, ours: Callable[[], float], plain: Callable[[], float], *, target: float | None) -> Row:
-    """Return the ratio of two functions that return how long they took."""
+def _row(what: str, value: float, unit: str, *, remark: str = "", target: float | None = None) -> str:
+    """Return a line of the table; `target` is what the value should not exceed."""
+    measured = f"{value:.2f}{unit}" + (f" ({remark})" if remark else "")
+    if target is None:
+        return f"| {what} | {measured} | | |"
+    return f"| {what} | {measured} | at most {target:g}{unit} | {'yes' if value <= target else 'no'} |"
+
+
+def _compare(what: str, ours: Callable[[], float], plain: Callable[[], float], *, target: float | None) -> str:
+    """Return a line with the ratio of two functions that return how long they took."""
     _say(what)
     ours()  # fills caches, as the next one does
     plain()
     pairs = [(ours(), plain()) for _ in range(_PAIRS)]
     ratio = median(first / second for first, second in pairs)
     remark = " : ".join(f"{median(side):.3f} s" for side in zip(*pairs, strict=True))
-    return Row(what=what, value=ratio, unit=" x", remark=remark, target=target)
+    return _row(what, ratio, " x", remark=remark, target=target)
 
 
-def _compare_capture(repo: Path, files: int, target: float | None) -> Row:
+def _compare_capture(repo: Path, files: int, target: float | None) -> str:
     numbers = count()
 
     def edit() -> str:
@@ -155,38 +150,31 @@ def _compare_capture(repo: Path, files: int, target: float | None) -> Row:
 
     def ours() -> float:
         edit()
-        return _timed([_EXPERIMENTER, "run", "--", "true"], repo)
+        return _call([_EXPERIMENTER, "run", "--", "true"], repo)
 
     def plain() -> float:
-        return _timed(["/bin/sh", "-c", _CAPTURE, "sh", edit(), *_EDITED], repo)
+        return _call(["/bin/sh", "-c", _CAPTURE, "sh", edit()], repo)
 
     return _compare(f"`run -- true` in {files:,} files : plain git", ours, plain, target=target)
 
 
-def _compare_list(repo: Path, experiments: int, options: Sequence[str], *, target: float) -> Row:
-    words = " ".join(["list", *("REV" if names.is_tag(word) else word for word in options)])
+def _compare_list(repo: Path, experiments: int, words: str, *, target: float) -> str:
     return _compare(
         f"`{words}` of {experiments:,} : `git for-each-ref`",
-        lambda: _timed([_EXPERIMENTER, "list", *options], repo),
-        lambda: _timed(_FOR_EACH_REF, repo),
+        lambda: _call([_EXPERIMENTER, *words.replace("REV", _tag(7)).split()], repo),
+        lambda: _call(_FOR_EACH_REF, repo),
         target=target if experiments > 1_000 else None,  # with fewer it is Python's start that counts
     )
 
 
-def _timed(words: Sequence[str], repo: Path) -> float:
+def _call(words: Sequence[str], repo: Path, *, stdin: bytes = b"") -> float:
+    """Run a command, its output dropped; return the seconds that it took."""
     started_s = time.perf_counter()
-    _call(words, repo)
-    return time.perf_counter() - started_s
-
-
-def _piped(words: Sequence[str], repo: Path) -> float:
-    return _timed(["/bin/sh", "-c", '"$@" | cat > /dev/null', "sh", *words], repo)
-
-
-def _call(words: Sequence[str], repo: Path, *, stdin: bytes = b"") -> None:
     done = subprocess.run(words, cwd=repo, input=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    elapsed_s = time.perf_counter() - started_s
     if done.returncode:
         raise RuntimeError(f"{words[0]} ended with {done.returncode}: {done.stderr.decode(errors='replace')}")
+    return elapsed_s
 
 
 def _answer(words: Sequence[str], repo: Path) -> str:
@@ -209,25 +197,18 @@ def _tagged_repo(top: Path, experiments: int) -> Path:
     """Make a repository with experiments on a few hundred code states, as it looks after a `git gc`."""
     repo = _source_repo(top, 30)
     _say(f"making {experiments:,} experiments")
-    parameters = ["-p", "lr=0.001", "-p", "seed=12345", "-p", "model={layers: 4, activation: relu, name: baseline}"]
-    command = [
-        "sh",
-        "-c",
-        """echo '{"accuracy": 0.9345, "loss": 0.1234, "epochs": 20}' > "$EXPERIMENTER_RESULTS_FILE" """,
-    ]
-    _call([_EXPERIMENTER, "run", "-n", "train", *parameters, "--", *command], repo)
-    tag, _, record = _answer(["git", "for-each-ref", "--format=%(refname) %(contents)", "refs/tags"], repo).partition(
-        " "
-    )
-    _call(["git", "update-ref", "-d", tag], repo)
+    _call([_EXPERIMENTER, "run", "-n", "train", "-p", "lr=0.001", "-p", "model={layers: 4}", "--", *_TRAIN], repo)
+    record = _answer(["git", "for-each-ref", "--format=%(contents)", "refs/tags"], repo)
+    _call(["git", "tag", "-d", *_answer(["git", "tag"], repo).split()], repo)
     _import(repo, _tags_stream(experiments, record))
     _call(["git", "pack-refs", "--all"], repo)
+    assert _answer([_EXPERIMENTER, "list"], repo).count("\n") == experiments + 1  # with the heading
     return repo
 
 
 def _import(repo: Path, stream: Iterator[str]) -> None:
-    # Else each ref would wait for the disk.
-    _call(["git", "-c", "core.fsync=none", "fast-import", "--quiet"], repo, stdin="".join(stream).encode())
+    words = ["git", "-c", "core.fsync=none", "fast-import", "--quiet"]  # else each ref would wait for the disk
+    _call(words, repo, stdin="".join(stream).encode())
 
 
 def _source_stream(files: int) -> Iterator[str]:
@@ -238,11 +219,16 @@ def _source_stream(files: int) -> Iterator[str]:
 
 
 def _tags_stream(experiments: int, record: str) -> Iterator[str]:
+    """Yield code states, and tags with copies of a record of about 1 KB that differ as those of a sweep do."""
     for number in range(_CODE_STATES):
         yield f"commit refs/heads/states\nmark :{number + 1}\ncommitter {_WHO}\n{_data('Code state')}"
         yield f"M 100644 inline train.py\n{_data(f'LAYERS = {number}')}"
+    body = json.loads(record)
     for number in range(experiments):
-        message = record.replace("12345", str(number))
+        body["parameters"]["seed"] = number
+        body["results"]["accuracy"] = 1 - 1 / (number + 2)
+        body["started"] = timestamp(_moment(number))
+        message = json.dumps(body, indent=2) + "\n"
         yield f"tag {_tag(number)}\nfrom :{number % _CODE_STATES + 1}\ntagger {_WHO}\n{_data(message)}"
 
 
@@ -250,16 +236,20 @@ def _data(text: str) -> str:
     return f"data {len(text.encode())}\n{text}\n"
 
 
+def _moment(number: int) -> datetime:
+    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=10.25 * number)
+
+
 def _tag(number: int) -> str:
-    return names.tag("train", datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=10.25 * number))
+    return names.tag("train", _moment(number))
 
 
-def _wrapper_of_started(repo: Path, run: "subprocess.Popen[bytes]") -> int:
-    """Wait until the command runs; return the wrapper's pid."""
+def _wrapper_of_started(repo: Path, run: "subprocess.Popen[bytes]") -> psutil.Process:
+    """Wait until the command runs; return the process of experimenter."""
     while run.poll() is None:
         for path in (repo / ".git" / "experimenter" / "runs").glob("[!.]*/pid.json"):
             if "pid" in (pid_file := json.loads(path.read_bytes())):
-                return int(pid_file["wrapper_pid"])
+                return psutil.Process(pid_file["wrapper_pid"])
         time.sleep(0.05)
     raise RuntimeError("the run ended before its command was seen")
 
