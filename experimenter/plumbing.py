@@ -67,13 +67,19 @@ class Repo:
         """The user's index, which is only read."""
         return self.git_dir / "index"
 
-    def git(self, *words: str | bytes, stdin: bytes | None = None, index: Path | None = None) -> bytes:
+    def git(
+        self,
+        *words: str | bytes,
+        stdin: bytes | None = None,
+        index: Path | None = None,
+        expected: Iterable[int] = (0,),
+    ) -> bytes:
         """Run a git command at the top of the work tree, on `index` where one is given; return its stdout.
 
-        Raises GitFailed, with what git said, when it ends with another status than 0.
+        Raises GitFailed, with what git said, when it ends with a status that is not `expected`.
         """
         env = {"GIT_INDEX_FILE": str(index)} if index else {}
-        return run(self.top, words, stdin=stdin, env=env)
+        return run(self.top, words, stdin=stdin, env=env, expected=expected)
 
 
 def find_repo(directory: Path) -> Repo:
@@ -102,7 +108,7 @@ def find_repo(directory: Path) -> Repo:
 def config(repo: Repo) -> dict[str, str]:
     """Return `git config experimenter.*`, by the option's name in lower case; the last value of each."""
     words = ["config", "-z", "--get-regexp", r"^experimenter\."]
-    entries = run(repo.top, words, expected=(0, 1)).decode(errors="surrogateescape").split("\0")
+    entries = repo.git(*words, expected=(0, 1)).decode(errors="surrogateescape").split("\0")
     pairs = (entry.partition("\n") for entry in entries if entry)
     return {key.removeprefix("experimenter."): value if newline else "true" for key, newline, value in pairs}
 

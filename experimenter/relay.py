@@ -36,8 +36,9 @@ class Channel:
             # The user's terminal makes \r\n of each \n itself; without this there would be \r\r\n.
             tty.setraw(self.command_end)
             self.copy_size()
-        elif _SET_PIPE_SIZE:
-            _try(lambda: fcntl.fcntl(self.source, _SET_PIPE_SIZE, _PIPE_BYTES))
+        else:
+            _enlarge(self.source)
+            _enlarge(sink)
 
     def copy_size(self) -> bool:
         """Give the pseudo-terminal the size of the terminal; say whether that changed it."""
@@ -194,6 +195,12 @@ def _window_size(terminal: int) -> bytes:
         return fcntl.ioctl(terminal, termios.TIOCGWINSZ, struct.pack("4H", 0, 0, 0, 0))
     except OSError:
         return b""
+
+
+def _enlarge(pipe: int) -> None:
+    """Give a pipe its largest size, where the system has that: half the switches between us and those at its ends."""
+    if _SET_PIPE_SIZE:
+        _try(lambda: fcntl.fcntl(pipe, _SET_PIPE_SIZE, _PIPE_BYTES))
 
 
 def _try(action: Callable[[], object]) -> None:

@@ -103,6 +103,8 @@ def _cell(value: Any) -> str:
     """Return a value as one visible line: text as it is, anything else as JSON."""
     if value is None:
         return ""
+    if type(value) in (int, float):
+        return repr(value)
     return visible(value) if isinstance(value, str) else visible(dumps(value))
 
 

@@ -137,9 +137,12 @@ def loads(document: str | bytes) -> Any:
     """
     text = document.decode("utf-8-sig") if isinstance(document, bytes) else document
     try:
-        return json.loads(text, parse_constant=str, parse_float=lambda number: _finite(float(number)))
+        return _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+_DECODER = json.JSONDecoder(parse_constant=str, parse_float=lambda number: _finite(float(number)))
 
 
 def is_secret(key: str) -> bool:

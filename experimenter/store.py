@@ -10,7 +10,8 @@ from experimenter.plumbing import Repo, delete_ref, update_ref
 from experimenter.process import host
 from experimenter.record import Record
 
-_FORMAT = "%00".join(["%(refname:strip=2)", "%(objectname)", "%(*objectname)", "%(*tree)", "%(contents)", ""])
+_FORMAT = "%00".join(["%(refname:strip=2)", "%(objectname)", "%(*objectname)", "%(contents)", ""])
+_Row = tuple[str, str, str, bytes]  # tag, the tag object, the commit, the message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def tags(repo: Repo) -> list[str]:
 
 def read(repo: Repo, tag: str) -> Experiment:
     """Return the experiment of an existing tag. Raises NotARecord or NewerRecord, naming the tag."""
-    for found, tag_object, commit, _, message in _rows(repo, _ref(tag)):
+    for found, tag_object, commit, message in _rows(repo, _ref(tag)):
         try:
             return Experiment(tag=found, tag_object=tag_object, commit=commit, record=Record.from_json(message))
         except (NotARecord, NewerRecord) as error:
@@ -78,10 +79,10 @@ def read(repo: Repo, tag: str) -> Experiment:
 
 
 def listing(repo: Repo, *, tree: str | None = None) -> Listing:
-    """Return all experiments; with `tree` only those whose code state has that tree. One pass over the tags."""
+    """Return all experiments; with `tree` only those whose code state has that tree, without reading the others."""
     found = Listing(experiments=[], no_records=[], newer=[])
-    rows = [row for row in _rows(repo, f"refs/tags/{names.PREFIX}*") if tree is None or row[3] == tree]
-    for tag, tag_object, commit, _, message in sorted(rows, key=lambda row: names.age_key(row[0])):
+    rows = _rows(repo, f"refs/tags/{names.PREFIX}*") if tree is None else _rows_on(repo, tree)
+    for tag, tag_object, commit, message in sorted(rows, key=lambda row: names.age_key(row[0])):
         try:
             if not names.is_tag(tag) or not commit:
                 raise NotARecord(tag)
@@ -104,17 +105,34 @@ def tree_of(repo: Repo, revision: str) -> str:
         raise ExperimenterError(f"'{revision}' is no revision that git knows here") from error
 
 
-def _rows(repo: Repo, pattern: str) -> Iterator[tuple[str, str, str, str, bytes]]:
+def _rows(repo: Repo, pattern: str) -> Iterator[_Row]:
+    """Yield the tags that match a pattern, read in one pass."""
     answer = repo.git("for-each-ref", f"--format={_FORMAT}", pattern).split(b"\0")
-    for place in range(0, len(answer) - 5, 5):
-        tag, tag_object, commit, tree, message = answer[place : place + 5]
-        yield (
-            tag.decode(errors="replace").lstrip("\n"),
-            tag_object.decode(),
-            commit.decode(),
-            tree.decode(),
-            message,
-        )
+    for place in range(0, len(answer) - 4, 4):
+        tag, tag_object, commit, message = answer[place : place + 4]
+        yield tag.decode(errors="replace").lstrip("\n"), tag_object.decode(), commit.decode(), message
+
+
+def _rows_on(repo: Repo, tree: str) -> Iterator[_Row]:
+    """Yield the tags on commits with that tree. Packed refs know their commits, so that no other tag is opened."""
+    objects: dict[str, str] = {}
+    commits: dict[str, str] = {}
+    for line in repo.git("show-ref", "--dereference", "--tags", expected=(0, 1)).decode(errors="replace").splitlines():
+        oid, _, ref = line.partition(" ")
+        tag, is_peeled, _ = ref.removeprefix("refs/tags/").partition("^{}")
+        if tag.startswith(names.PREFIX):
+            (commits if is_peeled else objects)[tag] = oid
+    distinct = list(dict.fromkeys(commits.values()))
+    asked = "".join(f"{commit}^{{tree}}\n" for commit in distinct).encode()
+    trees = repo.git("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked).decode().splitlines()
+    wanted = {commit for commit, found in zip(distinct, trees, strict=True) if found == tree}
+    tags = [tag for tag, commit in commits.items() if commit in wanted]
+    contents = repo.git("cat-file", "--batch", "--buffer", stdin="".join(f"{objects[tag]}\n" for tag in tags).encode())
+    place = 0
+    for tag in tags:
+        start = contents.index(b"\n", place) + 1
+        place = start + int(contents[place:start].split()[2]) + 1
+        yield tag, objects[tag], commits[tag], contents[start : place - 1].partition(b"\n\n")[2]
 
 
 def _tag_object(repo: Repo, tag: str, commit: str, record: Record) -> str:

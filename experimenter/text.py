@@ -47,9 +47,13 @@ def encodable(text: str) -> str:
 
 def visible(text: str) -> str:
     r"""Return `text` on one line, with control characters written as in a Python string: `\x1b`, `\n`."""
+    if text.isascii() and text.isprintable():
+        return text
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), encodable(text))
 
 
 def escaped_json(document: str) -> str:
     r"""Return a JSON document with the control characters that JSON allows as they are written as `\u007f`."""
+    if document.isascii() and "\x7f" not in document:
+        return document
     return _CONTROLS_THAT_JSON_LEAVES.sub(lambda match: f"\\u{ord(match[0]):04x}", document)

@@ -1,5 +1,6 @@
 """Commands that look at experiments: list, show."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ def list_command(revision: str | None, strict: bool, name: str | None, as_json: 
     speak()
     from experimenter import explore, render
 
+    gc.disable()  # it would walk through all the records again and again, a tenth of the time, and find nothing
     repo = find_current_repo()
     found = explore.matching(repo, revision=revision, with_results=strict, name=name)
     if as_json:
