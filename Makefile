@@ -13,6 +13,7 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin experimenter
 
 demo: .venv/demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/demo.sh "$(CURDIR)/configs"

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from experimenter.plumbing import Repo
 from experimenter.process import host
 from experimenter.record import Record, timestamp
 from experimenter.settings import Settings
+from experimenter.signals import blocked
 from experimenter.storable import merged
 from experimenter.text import from_bytes, visible
 
@@ -48,8 +49,10 @@ def begin(
 
     Whatever fails, nothing of it stays: no entry, no scratch index, no tag.
     """
-    entry = registry.open_entry(repo, names.checked(name), now=datetime.now(UTC))
+    entry = experiment = None
     try:
+        with blocked():
+            entry = registry.open_entry(repo, names.checked(name), now=datetime.now(UTC))
         limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
         code = snapshot.take(repo, limits, scratch=entry.index)
         record = Record.begin(
@@ -65,32 +68,44 @@ def begin(
             python=".".join(map(str, sys.version_info[:3])),
             experimenter=__version__,
         )
-        experiment = store.create(repo, entry.tag, code.commit, record)
+        with blocked():
+            experiment = store.create(repo, entry.tag, code.commit, record)
     except BaseException:
-        entry.discard()
+        if experiment:
+            _delete(repo, experiment)
+        if entry:
+            entry.discard()
         raise
     return Live(repo=repo, settings=settings, entry=entry, experiment=experiment)
 
 
-def collect_results(live: Live, *sources: bytes | BadResults | None) -> dict[str, Any]:
-    """Return the results in the entry's file and in the raw `sources`, later over earlier, key by key.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where results come from: what to call it, and how to get the raw text, if there is any."""
+
+    label: str
+    read: Callable[[], bytes | None]
+
+
+def collect_results(live: Live, *sources: Source) -> dict[str, Any]:
+    """Return the results in the entry's file and in `sources`, later over earlier, key by key.
 
     What cannot be read is kept beside the log, with a warning that says where.
     """
+    file = live.entry.results
+    own = Source(environment.RESULTS_FILE, lambda: results.read(file) if os.path.lexists(file) else None)
     whole: dict[str, Any] = {}
     unreadable = []
-    for number, raw in enumerate((_contents(live), *sources)):
+    for source in (own, *sources):
         try:
-            if isinstance(raw, BadResults):
-                raise raw
+            raw = source.read()
             if raw is not None:
-                whole |= results.parse(raw, source=environment.RESULTS_FILE if number == 0 else "a result")
+                whole |= results.parse(raw, source=source.label)
         except BadResults as error:
             unreadable.append(error)
-    if unreadable:
-        kept = _keep_beside_log(live, b"\n".join(error.raw for error in unreadable))
-        for problem in unreadable:
-            _log.warning("%s; these results are not in the record, their text is kept in %s", problem, kept)
+    kept = _keep_beside_log(live, b"\n".join(error.raw for error in unreadable)) if unreadable else None
+    for problem in unreadable:
+        _log.warning("%s; these results are not in the record, their text is kept in %s", problem, kept)
     return whole
 
 
@@ -132,9 +147,13 @@ def remove(live: Live, *, status: str, exit_code: int | None) -> None:
 
 def cancel(live: Live) -> None:
     """Undo `begin`: the experiment never started."""
-    with contextlib.suppress(RefMoved):  # somebody else did, and what they put there is theirs
-        store.delete(live.repo, live.experiment)
+    _delete(live.repo, live.experiment)
     live.entry.discard()
+
+
+def _delete(repo: Repo, experiment: store.Experiment) -> None:
+    with contextlib.suppress(RefMoved):  # somebody else did, and what they put there is theirs
+        store.delete(repo, experiment)
 
 
 def _close(live: Live, status: str, exit_code: int | None) -> None:
@@ -154,15 +173,6 @@ def _keep_beside_log(live: Live, raw: bytes) -> Path:
     except OSError as error:
         _log.warning("cannot write %s: %s", kept, error.strerror)
     return kept
-
-
-def _contents(live: Live) -> bytes | BadResults | None:
-    try:
-        return live.entry.results.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return BadResults(f"cannot read EXPERIMENTER_RESULTS_FILE: {error.strerror}", raw=b"")
 
 
 def _joined_parameters(entry: registry.Entry) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from experimenter.plumbing import Repo, config, find_repo
 from experimenter.process import usage_of_ourselves
 from experimenter.results import merge_into
 from experimenter.settings import Settings
-from experimenter.signals import BlockSignals
+from experimenter.signals import BlockSignals, blocked
 from experimenter.storable import loads, storable
 
 _log = logging.getLogger("experimenter")
@@ -65,6 +65,7 @@ class ExperimentLogger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Settle the experiment, in the process that began it; an exception goes on."""
+        self._results = None
         self._block.leave(failed=kind is not None)
 
     def record_results(self, results: Mapping[str, Any]) -> None:
@@ -138,8 +139,11 @@ class _OwnBlock:
 
     def leave(self, *, failed: bool) -> None:
         """Settle the experiment; a forked child that leaves the block leaves it to its parent."""
-        if os.getpid() != self._pid:
-            return
+        if os.getpid() == self._pid:
+            with blocked():  # a second Ctrl-C comes when all is stored
+                self._settle(failed=failed)
+
+    def _settle(self, *, failed: bool) -> None:
         if self._signals:
             self._signals.close()
         results = {} if failed else live.collect_results(self._begun)

@@ -1,8 +1,6 @@
 """The one door to git: finds the repository, runs git's commands on it, and turns their failures into errors."""
 
-import contextlib
 import os
-import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +20,11 @@ OLDEST_GIT = (2, 30)
 
 # Set inside git hooks and aliases: git would quietly answer for another repository, index or object store.
 _INHERITED = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_DIR", "GIT_EXTERNAL_DIFF",
-    "GIT_GLOB_PATHSPECS", "GIT_GRAFT_FILE", "GIT_ICASE_PATHSPECS", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE",
-    "GIT_INDEX_VERSION", "GIT_LITERAL_PATHSPECS", "GIT_NAMESPACE", "GIT_NOGLOB_PATHSPECS", "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_ATTR_SOURCE", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_DIR",
+    "GIT_EXTERNAL_DIFF", "GIT_GLOB_PATHSPECS", "GIT_GRAFT_FILE", "GIT_ICASE_PATHSPECS", "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE", "GIT_INDEX_VERSION", "GIT_LITERAL_PATHSPECS", "GIT_NAMESPACE", "GIT_NOGLOB_PATHSPECS",
+    "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
 )  # fmt: skip
 _ENVIRONMENT = {
     "GIT_NO_REPLACE_OBJECTS": "1",  # a replaced parent would give equal code another SHA on another machine
@@ -34,6 +33,7 @@ _ENVIRONMENT = {
 }
 _SETTINGS = (
     "core.fsmonitor=false",  # neither started nor believed
+    "core.ignoreStat=false",  # or files that are stored through a scratch index would never look modified again
     "core.hooksPath=/dev/null",  # no hook of the user's runs (git update-ref has one, too)
     "core.logAllRefUpdates=false",
     "core.filesRefLockTimeout=10000",  # milliseconds that git waits for other writers of refs
@@ -87,6 +87,7 @@ def find_repo(directory: Path) -> Repo:
 
     Raises NotAWorkTree, also for a bare repository and one that git holds for unsafe, and GitTooOld.
     """
+    directory = directory.resolve()  # where git itself starts from when it says `../.git`
     version = Git().version_info
     if version < OLDEST_GIT:
         raise GitTooOld(f"git {'.'.join(map(str, version))} is too old; experimenter needs git 2.30 or later")
@@ -100,7 +101,7 @@ def find_repo(directory: Path) -> Repo:
     return Repo(
         top=Path(os.fsdecode(top)),
         git_dir=Path(os.fsdecode(git_dir)),
-        common_dir=Path(os.path.normpath(directory.absolute() / os.fsdecode(common_dir))),
+        common_dir=Path(os.path.normpath(directory / os.fsdecode(common_dir))),
         prefix=prefix,
     )
 
@@ -151,10 +152,7 @@ def run(
     env: Mapping[str, str] | None = None,
     expected: Iterable[int] = (0,),
 ) -> bytes:
-    """Run git with `words` in `directory` and return its stdout; raise GitFailed for a status not `expected`.
-
-    git runs in a process group of its own, so that a Ctrl-C meant for the user's command cannot stop it half-way.
-    """
+    """Run git with `words` in `directory` and return its stdout; raise GitFailed for a status not `expected`."""
     inherited = [variable for variable in _INHERITED if variable in os.environ]
     dropped = ["env", *(word for variable in inherited for word in ("-u", variable))] if inherited else []
     # GitPython sets LC_ALL=C, which the user's clean filters would inherit; an empty one counts as unset (POSIX).
@@ -163,16 +161,15 @@ def run(
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
     command = [*dropped, Git.GIT_PYTHON_GIT_EXECUTABLE, "-C", str(directory), *settings, *words]
     try:
-        running = Git().execute(command, env=ours, istream=_PIPE, as_process=True, process_group=0)
+        running = Git().execute(command, env=ours, istream=_PIPE, as_process=True)
     except GitCommandNotFound as error:
         raise GitMissing("git cannot be executed; install git 2.30 or later, or put it on the PATH") from error
     process = running.proc
     assert process is not None
     try:
         stdout, stderr = process.communicate(stdin)
-    except BaseException:  # a signal: nothing that git or a filter of the user's has started goes on without us
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+    except BaseException:  # a signal
+        process.terminate()
         process.wait()
         raise
     if process.returncode not in expected:
@@ -203,7 +200,7 @@ def _disk_is_full(directory: Path) -> bool:
 
 
 def _no_work_tree(directory: Path, said: str) -> NotAWorkTree:
-    shown = visible(str(directory.absolute()))
+    shown = visible(str(directory))
     if "dubious ownership" in said or "unsafe repository" in said:
         return NotAWorkTree(
             f"the repository at {shown} belongs to another user; if you trust it:"

@@ -18,6 +18,7 @@ from typing import Any, Self
 from experimenter.errors import CommandNotExecutable, CommandNotFound
 from experimenter.text import visible
 
+_STOPPING_S = 0.1
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage(2) on each system
 
 
@@ -57,7 +58,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a command ended, and what it used: it and those of its descendants that it waited for."""
+    """How a command ended, and what it used: it and those of its descendants that it waited for.
+
+    On Linux `max_rss_bytes` is not less than our own size, some 30 MB, which a child shares until it executes.
+    """
 
     exit_code: int
     cpu_s: float
@@ -81,11 +85,13 @@ class Child:
         CommandNotFound or CommandNotExecutable.
         """
         try:
-            return cls(subprocess.Popen(command, env=env, stdout=stdout, stderr=stderr))
+            # Our own descriptors close themselves (PEP 446); those that the shell gave us are for the command.
+            popen = subprocess.Popen(command, env=env, stdout=stdout, stderr=stderr, close_fds=False)
         except OSError as error:
             raise _start_failure(command[0], error) from error
         except ValueError as error:  # a NUL byte in a word or a variable
             raise CommandNotExecutable(f"cannot execute '{visible(command[0])}': {error}") from error
+        return cls(popen)
 
     def has_ended(self) -> bool:
         """Say whether the command has ended, and if so keep its `ending`. Does not wait."""
@@ -99,7 +105,8 @@ class Child:
     def send(self, signum: int) -> None:
         """Send a signal to the command, if it has not ended."""
         if self.ending is None:
-            os.kill(self._popen.pid, signum)
+            with contextlib.suppress(PermissionError):  # it has become another user's, as sudo does
+                os.kill(self._popen.pid, signum)
 
     def kill_tree(self) -> None:
         """Kill the command and all its descendants."""
@@ -121,7 +128,8 @@ def kill_tree(pid: int) -> None:
         while new := [one for one in (root, *root.children(recursive=True)) if one not in family]:
             family += new
             _signal(new, signal.SIGSTOP)
-            while any(_is_moving(one) for one in new):
+            deadline = time.monotonic() + _STOPPING_S
+            while any(_is_moving(one) for one in new) and time.monotonic() < deadline:
                 time.sleep(0.001)  # a signal is on its way
     _signal(family, signal.SIGKILL)
 
@@ -130,7 +138,7 @@ def _signal(processes: Iterable[Any], signum: int) -> None:
     import psutil
 
     for one in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             one.send_signal(signum)
 
 

@@ -106,7 +106,7 @@ class Entry:
             ending = {"tag": self.tag, "status": status, "exit_code": exit_code}
             _write(self.state.ending(self.id), ending)
             self._remove()
-            _drop_oldest_logs(self.state.logs, keep_logs)
+            _drop_oldest_logs(self.state, keep_logs)
 
     def discard(self) -> None:
         """Remove the entry without a trace, log included."""
@@ -115,13 +115,10 @@ class Entry:
             self._remove()
 
     def _remove(self) -> None:
-        for path in self.folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.name != "pid.json":
-                path.unlink()
-        (self.folder / "pid.json").unlink()
-        self.folder.rmdir()
+        """Take the folder out of sight in one step; children of the command may still write into it."""
+        aside = self.folder.with_name(f".{self.id}-{os.urandom(4).hex()}")
+        self.folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def open_entry(repo: Repo, name: str, *, now: datetime) -> Entry:
@@ -132,7 +129,9 @@ def open_entry(repo: Repo, name: str, *, now: datetime) -> Entry:
     """
     state = StateFolder.of(repo)
     with _translated(state.path):
-        state.path.mkdir(mode=0o700, exist_ok=True)
+        state.path.mkdir(exist_ok=True)
+        if state.path.stat().st_mode & 0o777 != 0o700:
+            state.path.chmod(0o700)
         for folder in (state.runs, state.logs):
             folder.mkdir(exist_ok=True)
         unborn = state.runs / f".{os.getpid()}-{os.urandom(4).hex()}"
@@ -216,14 +215,15 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
     temporary.replace(path)
 
 
-def _drop_oldest_logs(logs: Path, keep: int) -> None:
-    """Delete all but the newest `keep` experiments' files."""
+def _drop_oldest_logs(state: StateFolder, keep: int) -> None:
+    """Delete the files of all but the newest `keep` experiments that have ended."""
     newest: dict[str, int] = {}
-    for path in logs.iterdir():
+    for path in state.logs.iterdir():
         with contextlib.suppress(FileNotFoundError):  # another run drops them, too
             newest[path.stem] = max(newest.get(path.stem, 0), path.stat().st_mtime_ns)
-    for id_ in sorted(newest, key=newest.__getitem__, reverse=True)[keep:]:
-        for path in logs.glob(f"{id_}.*"):
+    ended = [id_ for id_ in newest if not (state.runs / id_).exists()]
+    for id_ in sorted(ended, key=newest.__getitem__, reverse=True)[keep:]:
+        for path in state.logs.glob(f"{id_}.*"):
             path.unlink(missing_ok=True)
 
 

@@ -81,10 +81,18 @@ class ResultsFile:
         """Return what the file holds, or nothing if it was not written since; raise BadResults if it can't be read."""
         if _stamp(self.path) in (None, self.stamp):
             return None
-        try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise BadResults(f"cannot read {visible(str(self.path))}: {error.strerror}", raw=b"") from error
+        return read(self.path)
+
+
+def read(path: Path) -> bytes:
+    """Return what a file holds; raise BadResults for what is no file, such as a pipe that nobody writes to."""
+    shown = visible(str(path))
+    try:
+        if not path.is_file():
+            raise BadResults(f"cannot read {shown}: it is no file", raw=b"")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadResults(f"cannot read {shown}: {error.strerror}", raw=b"") from error
 
 
 def parse(raw: bytes, *, source: str) -> dict[str, Any]:

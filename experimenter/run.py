@@ -1,21 +1,23 @@
 """The story of a run: the code state is stored and tagged, the command runs, what came of it goes into the tag."""
 
+import contextlib
 import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from experimenter import environment, live, names
-from experimenter.errors import BadResults
 from experimenter.plumbing import Repo
 from experimenter.process import Ending
 from experimenter.relay import Log, Relay
 from experimenter.results import MarkerLines, ResultsFile
 from experimenter.settings import Settings
 from experimenter.signals import Signals
+from experimenter.text import visible
 
 _log = logging.getLogger("experimenter")
 
@@ -70,7 +72,7 @@ class _Ran:
 
     ending: Ending
     wall_s: float
-    results: Sequence[bytes | BadResults | None]
+    results: Sequence[live.Source]
 
 
 def _execute(begun: live.Live, command: Sequence[str], options: Options, signals: Signals) -> _Ran:
@@ -99,7 +101,10 @@ def _execute(begun: live.Live, command: Sequence[str], options: Options, signals
         _log.warning("the log %s is cut short: %s", log.path, log.failure.strerror)
     assert child.ending
     wall_s = time.monotonic() - started_s
-    return _Ran(ending=child.ending, wall_s=wall_s, results=[_read(file), *markers])
+    found = [live.Source("a result on stdout", partial(bytes, marker)) for marker in markers]
+    if file:
+        found.insert(0, live.Source(visible(str(file.path)), file.read))
+    return _Ran(ending=child.ending, wall_s=wall_s, results=found)
 
 
 def _settle(begun: live.Live, ran: _Ran, signals: Signals, *, keep: bool) -> Outcome:
@@ -131,13 +136,6 @@ def _environment(begun: live.Live, parameters: Mapping[str, str]) -> dict[str, s
     return {**environment.without_ours(os.environ), **parameters, **identity}
 
 
-def _read(file: ResultsFile | None) -> bytes | BadResults | None:
-    try:
-        return file.read() if file else None
-    except BadResults as error:
-        return error
-
-
 def _status(ending: Ending, signals: Signals) -> str:
     if signals.interrupted:
         return "interrupted"
@@ -154,5 +152,7 @@ def _report_kept(begun: live.Live, status: str, results: Mapping[str, Any]) -> N
 
 def _report_removed(begun: live.Live, status: str, ending: Ending) -> None:
     how = f"failed with status {ending.exit_code}" if status == "failed" else f"was {status}"
-    log = os.path.relpath(begun.entry.state.log(begun.entry.id))
+    log = begun.entry.state.log(begun.entry.id)
+    with contextlib.suppress(FileNotFoundError):  # the folder we are in may be gone
+        log = Path(os.path.relpath(log))
     _log.info("the command %s; %s was removed, its log is %s", how, begun.experiment.tag, log)

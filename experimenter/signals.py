@@ -1,9 +1,10 @@
 """What signals do to us: while a command runs, and while a block of a script is an experiment."""
 
+import contextlib
 import os
 import resource
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, Self
 
@@ -12,7 +13,6 @@ from experimenter.process import Child, Ending
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 _ENDING_BLOCKS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -33,7 +33,9 @@ class Signals:
         self.wake_fd = -1
 
     def __enter__(self) -> Self:
-        self.wake_fd, self._wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.wake_fd, self._wake_end = os.pipe()
+        os.set_blocking(self.wake_fd, False)
+        os.set_blocking(self._wake_end, False)
         self._previous_wake_fd = signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
         self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         for signum in (signal.SIGINT, *_PASSED_ON):
@@ -86,8 +88,18 @@ class Signals:
         if is_second:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             self._child.kill_tree()
-        elif signum not in _FROM_KEYBOARD or not _in_foreground():
+        elif signum != signal.SIGINT or not _in_foreground():
             self._child.send(signum)
+
+
+@contextlib.contextmanager
+def blocked() -> Iterator[None]:
+    """Let no signal in while the body runs, or into the programs that it starts; one that came acts at the end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class BlockSignals:

@@ -112,7 +112,12 @@ def _plan(repo: Repo, status: Status, submodules: Iterable[bytes]) -> _Plan:
     dirty = {path for path in submodules if _is_dirty(repo, path)}
     plan = _Plan(remove=[*status.deleted, *dirty])
     for path in status.changed:
-        if path not in dirty:
+        if path in dirty:
+            continue
+        if path not in submodules and lstat(repo, path + b"/.git"):  # a file has become a repository
+            plan.remove.append(path)
+            _add_nested(plan, repo, path + b"/", is_tracked=False)
+        else:
             (plan.add if is_storable(repo, path) else plan.remove).append(path)
     for path in status.untracked:
         if path.endswith(b"/"):
@@ -166,8 +171,17 @@ def _is_dirty(outer: Repo, path: bytes) -> bool:
 
 
 def _is_populated(outer: Repo, path: bytes) -> bool:
-    folder = lstat(outer, path)
-    return folder is not None and stat.S_ISDIR(folder.st_mode) and lstat(outer, path + b"/.git") is not None
+    """Say whether a repository is at `path`, and not just its empty folder; raise if it has lost its `.git`."""
+    found = lstat(outer, path)
+    if found is None or not stat.S_ISDIR(found.st_mode):
+        return False
+    if lstat(outer, path + b"/.git") is not None:
+        return True
+    folder = outer.top / os.fsdecode(path)
+    if any(folder.iterdir()):
+        shown = visible(from_bytes(path))
+        raise ExperimenterError(f"the submodule {shown} has files but no .git; git submodule update --init {shown}")
+    return False
 
 
 def _open_nested(outer: Repo, path: bytes) -> Repo:
@@ -210,7 +224,8 @@ def _commit(repo: Repo, tree: str, base: str | None, parent: bytes) -> str:
 def _changed(repo: Repo, commit: str, base: str | None) -> dict[str, Any]:
     """Return the record's `changed`: the paths in which a code state differs from its base."""
     sides = [base, commit] if base else ["--root", "--no-commit-id", commit]
-    words = repo.git("diff-tree", "-r", "-z", "--no-renames", "--name-status", *sides).split(b"\0")
+    options = ("-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-status")
+    words = repo.git("diff-tree", *options, *sides).split(b"\0")
     lists: dict[bytes, list[bytes]] = {b"A": [], b"M": [], b"D": []}
     for kind, path in zip(words[0::2], words[1::2], strict=False):
         lists.get(kind, lists[b"M"]).append(path)

@@ -166,14 +166,18 @@ def redacted_command(words: Sequence[str]) -> list[str]:
     shown: list[str] = []
     value_is_secret = False
     for word in words:
-        option, equals, _ = word.partition("=")
-        is_secret_option = is_secret(option.lstrip("-+"))
-        if value_is_secret and not word.startswith("--"):
-            shown.append(REDACTED)
-        else:
-            shown.append(f"{option}={REDACTED}" if equals and is_secret_option else word)
-        value_is_secret = is_secret_option and not equals and word.startswith("-")
+        hidden = value_is_secret and not word.startswith("--")
+        shown.append(REDACTED if hidden else _redacted_word(word))
+        value_is_secret = word.startswith("-") and is_secret(word.lstrip("-"))
     return shown
+
+
+def _redacted_word(word: str) -> str:
+    """Return `--api-key=V`, `api_key=V` or `-p=api_key=V` without the value."""
+    option, equals, value = word.partition("=")
+    if not equals:
+        return word
+    return f"{option}={REDACTED if is_secret(option.lstrip('-+')) else _redacted_word(value)}"
 
 
 def without_users(value: Any) -> Any:

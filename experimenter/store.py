@@ -100,7 +100,8 @@ def listing(repo: Repo, *, tree: str | None = None) -> Listing:
 def tree_of(repo: Repo, revision: str) -> str:
     """Return the tree of any revision that git accepts; raise ExperimenterError for one that it doesn't."""
     try:
-        return repo.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}").decode().strip()
+        named = repo.git("rev-parse", "--verify", "--quiet", "--end-of-options", revision).decode().strip()
+        return repo.git("rev-parse", "--verify", "--quiet", f"{named}^{{tree}}").decode().strip()
     except GitFailed as error:
         raise ExperimenterError(f"'{revision}' is no revision that git knows here") from error
 

@@ -227,6 +227,12 @@ def test_the_size_limit_may_come_from_the_configuration(repo: Path) -> None:
     assert "git config experimenter.maxFileSize: 'plenty' is no size" in complaint(unreadable, 125)
 
 
+def test_no_setting_comes_from_the_environment(repo: Path) -> None:
+    sh("head -c 3k /dev/zero > big; git config experimenter.maxFileSize 2k")
+
+    assert "big (3.0 KiB)" in complaint(experimenter("run", "--", "true", env={"GIT_CONFIG": "/dev/null"}), 125)
+
+
 @pytest.mark.parametrize(
     ("words", "status"),
     [

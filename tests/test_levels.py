@@ -79,12 +79,15 @@ def test_every_foreign_library_has_one_door() -> None:
 def test_modules_stay_small() -> None:
     sizes = {str(path.relative_to(HOUSE)): len(path.read_text().splitlines()) for _, path in sources()}
 
-    assert {name: lines for name, lines in sizes.items() if lines > 360} == {}
+    assert {name: lines for name, lines in sizes.items() if lines > 300} == {}
 
 
 def test_the_package_speaks_of_no_machine() -> None:
     top = HOUSE.parent
-    files = [path for folder in ("experimenter", "tests", "configs") for path in (top / folder).rglob("*.[pymsc]*")]
+    folders = (top / "experimenter", top / "tests", top / "configs")
+    files = [
+        path for folder in folders for ending in ("py", "sh", "yaml", "json") for path in folder.rglob(f"*.{ending}")
+    ]
     words = ("/ro" + "ot/", "/wo" + "rk/", "../sha" + "red", "INTERF" + "ACE", "DES" + "IGN.md")
 
     assert [f"{path}: {word}" for path in files for word in words if word in path.read_text()] == []

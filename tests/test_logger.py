@@ -197,6 +197,65 @@ def test_signals_end_the_block_like_an_exception(repo: Path, signum: signal.Sign
     assert (tags(), entries()) == ([], [])
 
 
+def slow_git(folder: Path, verb: str, signum: signal.Signals) -> str:
+    """Return a PATH with a git that sends us a signal once `verb` has done its work, and takes its time to end."""
+    real = sh("command -v git").strip()
+    folder.mkdir()
+    slow = f'{real} "$@"; status=$?; kill -{int(signum)} $PPID; sleep 0.3; exit $status'
+    (folder / "git").write_text(f'#!/bin/sh\ncase "$*" in *" {verb}"*) {slow};; *) exec {real} "$@";; esac\n')
+    (folder / "git").chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_tag_is_made_leaves_nothing_behind(
+    repo: Path, tmp_path: Path, signum: signal.Signals
+) -> None:
+    path = slow_git(tmp_path / "bin", "update-ref refs", signum)
+    commands = ([EXPERIMENTER, "run", "--", "true"], script('with ExperimentLogger("x", {}) as e: pass'))
+    for command in commands if signum == signal.SIGINT else commands[:1]:
+        done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, timeout=30)
+
+        assert done.returncode == -signum
+        assert (tags(), entries()) == ([], [])
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_block_is_settled_loses_nothing(repo: Path, tmp_path: Path, signum: signal.Signals) -> None:
+    command = script("""
+        import os, sys
+        with ExperimentLogger("x", {}) as experiment:
+            experiment.record_results({"a": 1})
+            os.environ["PATH"] = sys.argv[1]
+    """)
+    path = slow_git(tmp_path / "bin", "mktag", signum)
+    done = subprocess.run([*command, path], capture_output=True, timeout=30)
+
+    assert done.returncode != 0
+    assert (record()["status"], record()["results"], entries()) == ("completed", {"a": 1}, [])
+
+
+def test_results_after_the_block_are_refused(repo: Path) -> None:
+    with ExperimentLogger("x", {}) as experiment:
+        pass
+
+    with pytest.raises(RuntimeError):
+        experiment.record_results({"a": 1})
+
+
+@pytest.mark.parametrize("way", ["link-to-top", "link-to-sub"])
+def test_a_directory_behind_a_symlink_is_the_repository_it_leads_to(repo: Path, tmp_path: Path, way: str) -> None:
+    sh(
+        f"mkdir sub {tmp_path}/deep; ln -s {repo} {tmp_path}/deep/link-to-top; ln -s {repo}/sub {tmp_path}/deep/link-to-sub"
+    )
+    sh("git worktree add -q wt -b other")
+    with ExperimentLogger("x", {}, directory=tmp_path / "deep" / way) as experiment:
+        experiment.record_results({"a": 1})
+
+    assert (tags(), entries()) == ([experiment.tag], [])
+    assert sh(f"git ls-tree -r --name-only {experiment.commit}") == "train.py\n"
+
+
 def test_sigterm_does_not_hang_a_process_pool_in_the_block(repo: Path) -> None:
     """A handler is inherited by the workers, and loses a signal that comes right after the fork."""
     command = script("""

@@ -67,6 +67,7 @@ def test_lists_those_on_exactly_the_code_of_a_revision(three: Path) -> None:
     assert names(listed("list", "-c", "HEAD~2")) == ["first", "second"]
     assert names(listed("-c", "HEAD")) == names(listed("-c", "same")) == ["third"]
     assert names(listed("-c", third["code"]["tree"])) == ["third"]
+    assert names(listed("-c", ":/second")) == ["third"]
 
 
 def test_lists_those_with_results_and_those_of_a_name(three: Path) -> None:

@@ -154,7 +154,7 @@ class TestResultsFile:
         file = ResultsFile.before(path)
         path.mkdir()
 
-        with pytest.raises(BadResults, match=r"cannot read .*metrics\.json: Is a directory"):
+        with pytest.raises(BadResults, match=r"cannot read .*metrics\.json: it is no file"):
             file.read()
 
 

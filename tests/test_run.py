@@ -266,8 +266,11 @@ sys.stdout.write('ULTS {"x": "' + 'y' * 10_000_000 + '"}')
         assert kept.read_bytes() == (b"\xff" if text == r"\377" else text.encode())
         assert kept.parent == repo / ".git/experimenter/logs"
 
-    @pytest.mark.parametrize("make", ["mkdir $EXPERIMENTER_RESULTS_FILE", "mkdir out.json"])
-    def test_a_folder_instead_of_a_file_never_costs_the_experiment(self, repo: Path, make: str) -> None:
+    @pytest.mark.parametrize(
+        "make",
+        ["mkdir $EXPERIMENTER_RESULTS_FILE", "mkdir out.json", "mkfifo out.json", "mkfifo $EXPERIMENTER_RESULTS_FILE"],
+    )
+    def test_something_else_than_a_file_never_costs_the_experiment(self, repo: Path, make: str) -> None:
         done = experimenter("run", "--results", "out.json", "--", "sh", "-c", make)
 
         assert (done.returncode, len(tags())) == (0, 1)
@@ -329,6 +332,21 @@ class TestOutput:
         sh(f"{EXPERIMENTER} run -- sh -c 'echo out || true; exit 0' > /dev/full")
 
         assert record()["status"] == "completed"
+
+    @pytest.mark.parametrize("reader", ["2>/dev/full", "2> >(head -c 0)"])
+    def test_a_stderr_that_nobody_reads_changes_nothing(self, repo: Path, reader: str) -> None:
+        Path("drifts.sh").write_text("echo x > train.py; echo 'EXPERIMENTER_RESULTS {\"a\": 1}'")
+        done = subprocess.run(["bash", "-c", f"{EXPERIMENTER} run -- sh drifts.sh {reader}"], capture_output=True)
+        failed = subprocess.run(["bash", "-c", f"{EXPERIMENTER} run -- sh -c 'exit 3' {reader}"], capture_output=True)
+
+        assert (done.returncode, failed.returncode) == (0, 3)
+        assert (record()["status"], record()["results"]) == ("completed", {"a": 1})
+        assert left_behind() == []
+
+    def test_descriptors_that_the_shell_opened_reach_the_command(self, repo: Path) -> None:
+        done = subprocess.run(["bash", "-c", f"{EXPERIMENTER} run -- cat <(echo hi)"], capture_output=True)
+
+        assert done.stdout == b"hi\n"
 
 
 class TestTerminal:
@@ -406,7 +424,7 @@ print('seen', len(seen), flush=True)
         assert tags() == []
 
     def test_a_shell_loop_stops_at_ctrl_c(self, repo: Path, terminal: StartTerminal) -> None:
-        loop = f"for i in 1 2 3; do {EXPERIMENTER} run -- sh -c 'echo run-'$i'; sleep 1000'; done; echo after"
+        loop = f"for i in 1 2 3; do {EXPERIMENTER} run -- sh -c 'echo run-'$i'; exec sleep 1000'; done; echo after"
         screen = terminal("bash", "-c", loop)
         screen.expect("run-1")
         screen.type("\x03")
@@ -491,7 +509,7 @@ class TestEnding:
 
     def test_signals_before_the_start_leave_nothing_behind(self, repo: Path) -> None:
         sh(
-            "git config filter.slow.clean 'touch started; sleep 1000'; echo '*.x filter=slow' > .gitattributes; echo x > a.x"
+            "git config filter.slow.clean 'touch started; sleep 20'; echo '*.x filter=slow' > .gitattributes; echo x > a.x"
         )
         for signum in (signal.SIGINT, signal.SIGTERM):
             process = subprocess.Popen([EXPERIMENTER, "run", "--", "true"], stderr=subprocess.PIPE)
@@ -502,6 +520,40 @@ class TestEnding:
 
             assert (process.returncode, errors) == (-signum, b"")
             assert (tags(), left_behind()) == ([], [])
+
+    def test_sigquit_reaches_the_command_in_the_foreground_of_a_terminal(
+        self, repo: Path, terminal: StartTerminal
+    ) -> None:
+        script = "trap 'exit 7' QUIT; echo ready; while :; do sleep 0.1; done"
+        screen = terminal(EXPERIMENTER, "run", "--", "sh", "-c", script)
+        screen.expect("ready")
+        os.kill(screen.pid, signal.SIGQUIT)
+
+        assert os.waitstatus_to_exitcode(screen.end()) == 7
+
+    def test_the_first_process_of_a_container_ends_with_the_status_of_the_signal(self, repo: Path) -> None:
+        in_container = ["unshare", "--fork", "--pid", "--mount-proc"]
+        if subprocess.run([*in_container, "true"], capture_output=True).returncode != 0:
+            pytest.skip("cannot make a namespace of process ids here")
+        command = [EXPERIMENTER, "run", "--", "sh", "-c", "kill -INT 1; exec sleep 1000"]
+        done = subprocess.run([*in_container, *command], capture_output=True, timeout=30)
+
+        assert (done.returncode, tags()) == (130, [])
+        assert b"Traceback" not in done.stderr
+
+    def test_the_folder_that_we_are_in_may_go(self, repo: Path) -> None:
+        Path("sub").mkdir()
+        done = experimenter("run", "--", "sh", "-c", "rm -r ../sub; exit 3", cwd=repo / "sub")
+
+        assert done.returncode == 3
+        assert str(repo / ".git/experimenter/logs") in done.stderr
+
+    def test_a_child_that_goes_on_writing_beside_the_results_disturbs_nobody(self, repo: Path) -> None:
+        script = "cd $(dirname $EXPERIMENTER_RESULTS_FILE); (i=0; while echo x > $i; do i=$((i+1)); done) & sleep 0.3"
+        done = experimenter("run", "--", "sh", "-c", script)
+
+        assert (done.returncode, record()["status"]) == (0, "completed")
+        assert [path for path in left_behind() if "/." not in path] == []
 
     def test_a_tag_that_somebody_removes_meanwhile_is_not_made_again(self, repo: Path) -> None:
         done = experimenter(
@@ -548,6 +600,23 @@ def test_only_the_newest_logs_are_kept(repo: Path) -> None:
 
     assert sorted(path.read_text() for path in Path(".git/experimenter/logs").glob("*.log")) == ["2\n", "3\n"]
     assert len(list(Path(".git/experimenter/logs").glob("*.json"))) == 2
+
+
+def test_logs_of_experiments_that_run_are_kept(repo: Path) -> None:
+    sh("git config experimenter.keepLogs 1")
+    with start("-n", "quiet", "--", "sh", "-c", "echo first; read line; exit 3", stdin=subprocess.PIPE) as process:
+        for number in range(2):
+            experimenter("run", "-n", f"x{number}", "--", "true")
+        _, errors = process.communicate(b"\n", timeout=20)
+
+    assert log_of(errors.decode()) == b"first\n"
+
+
+def test_an_existing_state_folder_is_closed_to_others(repo: Path) -> None:
+    Path(".git/experimenter").mkdir(mode=0o755)
+    experimenter("run", "--", "true")
+
+    assert Path(".git/experimenter").stat().st_mode & 0o777 == 0o700
 
 
 def test_wait_returns_the_exit_status_when_the_experiment_has_ended(repo: Path) -> None:

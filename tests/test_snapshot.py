@@ -533,6 +533,26 @@ class TestNestedRepositories:
             b"full/deep/d": b"d\n",
         }
 
+    def test_a_tracked_file_that_became_a_repository_goes_in_as_plain_files(
+        self, repo: Path, snapshot: Snapshot
+    ) -> None:
+        sh(
+            "rm train.py; git init -q train.py; echo c > train.py/c; git -C train.py add c; git -C train.py commit -qm c"
+        )
+        sh("echo u > train.py/u")
+
+        assert files(snapshot().commit) == {b"train.py/c": b"c\n", b"train.py/u": b"u\n"}
+
+    def test_what_the_code_state_changes_in_an_ignored_submodule_is_listed(
+        self, repo: Path, library: Path, snapshot: Snapshot
+    ) -> None:
+        sh(f"git submodule --quiet add {library} lib; git config -f .gitmodules submodule.lib.ignore all")
+        sh(
+            "git add .; git commit -qm lib; git -C lib commit -q --allow-empty -m more; git config diff.ignoreSubmodules all"
+        )
+
+        assert snapshot().changed["modified"] == ["lib"]
+
     def test_a_nested_repository_without_any_file_adds_nothing(self, repo: Path, snapshot: Snapshot) -> None:
         sh("git init -q empty")
 
@@ -545,11 +565,13 @@ class TestNestedRepositories:
 
         assert files(snapshot().commit)[b"broken/x"] == b"x\n"
 
-    @pytest.mark.parametrize("break_it", ["echo 'gitdir: /nowhere' > lib/.git", "rm lib/.git; mkdir lib/.git"])
+    @pytest.mark.parametrize(
+        "break_it", ["echo 'gitdir: /nowhere' > lib/.git", "rm lib/.git; mkdir lib/.git", "rm lib/.git"]
+    )
     def test_a_broken_submodule_is_named(self, repo: Path, library: Path, snapshot: Snapshot, break_it: str) -> None:
         sh(f"git submodule --quiet add {library} lib; git commit -qm lib; {break_it}")
 
-        with pytest.raises(ExperimenterError, match="the repository in lib"):
+        with pytest.raises(ExperimenterError, match=r"the (repository in|submodule) lib"):
             snapshot()
 
     def test_untracked_files_of_nested_repositories_are_checked(
@@ -642,6 +664,13 @@ class TestDrift:
         sh("echo newer > train.py; rm gone; echo later > later; git commit -qam meanwhile")
 
         assert drift(find_repo(repo), scratch=scratch) == {"modified": ["train.py"], "deleted": ["gone"]}
+
+    def test_is_seen_where_git_is_told_to_trust_the_index(self, repo: Path, snapshot: Snapshot, scratch: Path) -> None:
+        sh("git config core.ignoreStat true; echo two > train.py; echo new > new")
+        snapshot()
+        sh("echo three > train.py; echo newer > new")
+
+        assert drift(find_repo(repo), scratch=scratch) == {"modified": ["new", "train.py"], "deleted": []}
 
     def test_sees_a_change_of_the_same_size_right_after(self, repo: Path, snapshot: Snapshot, scratch: Path) -> None:
         for number in range(5):

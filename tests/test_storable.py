@@ -332,6 +332,8 @@ def test_a_dotted_key_is_as_secret_as_the_nested_one(key: str) -> None:
     [
         ("x --api-key V y", "x --api-key <redacted> y"),
         ("x --api-key=V=W y", "x --api-key=<redacted> y"),
+        ("x -p=api_key=V --lr=a=b", "x -p=api_key=<redacted> --lr=a=b"),
+        ("x --password -V --secret --y", "x --password <redacted> --secret --y"),
         ("x --API_KEY V --Db-Password=V", "x --API_KEY <redacted> --Db-Password=<redacted>"),
         ("x -password V", "x -password <redacted>"),
         ("x --db.password V --db.secret=V", "x --db.password <redacted> --db.secret=<redacted>"),

@@ -1,5 +1,6 @@
 """The command `experimenter` itself: its own options, and the one place where errors become text and exit statuses."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -85,6 +86,7 @@ def main() -> NoReturn:
         from experimenter.signals import die_of
 
         die_of(interrupt.signum)
+        status = 128 + interrupt.signum  # the first process of a container does not die of signals
     except (click.ClickException, ExperimenterError, OSError) as error:
         status = _fail(error)
     sys.exit(status if isinstance(status, int) else 0)
@@ -109,11 +111,15 @@ def _fail(error: click.ClickException | ExperimenterError | OSError) -> int:
         import traceback
 
         traceback.print_exception(error)
-    click.echo(f"Error: {visible(message)}", err=True)
-    for detail in details:
-        click.echo(f"  {visible(detail)}", err=True)
+    _say("\n".join([f"Error: {visible(message)}", *(f"  {visible(detail)}" for detail in details)]))
     is_about_command = status in (126, 127)
     return _EXIT_OF_RUN if _is_run() and not is_about_command else status
+
+
+def _say(text: str) -> None:
+    """Print on stderr; one that nobody reads, or that is full, changes nothing."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _is_run() -> bool:
@@ -149,7 +155,7 @@ def speak() -> None:
             first, *rest = record.getMessage().split("\n  ")
             kind = "Warning" if record.levelno >= logging.WARNING else "Note"
             lines = [f"{kind}: {visible(first)}", *(f"  {visible(line)}" for line in rest)]
-            click.echo("\n".join(lines), err=True)
+            _say("\n".join(lines))
 
     logger = logging.getLogger("experimenter")
     logger.setLevel(logging.INFO)

@@ -77,6 +77,7 @@ def run_command(
     outcome = run(repo, command, options, settings)
     if outcome.ended_by:
         die_of(outcome.ended_by)
+        return 128 + outcome.ended_by
     return outcome.exit_code
 
 
