@@ -102,8 +102,10 @@ def find(word: str, tags: Iterable[str]) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        newest = sorted(found, key=names.age_key)[-_SHOWN_CANDIDATES:]
-        raise ExperimentAmbiguous(word, candidates=[f"{names.id_of(tag)}  {tag}" for tag in newest])
+        newest = sorted(found, key=names.age_key, reverse=True)
+        more = [f"and {len(found) - _SHOWN_CANDIDATES} older ones"] if len(found) > _SHOWN_CANDIDATES else []
+        shown = [f"{names.id_of(tag)}  {tag}" for tag in newest[:_SHOWN_CANDIDATES]]
+        raise ExperimentAmbiguous(word, candidates=shown + more)
     raise ExperimentUnknown(word, nearest=_nearest(word, tags))
 
 

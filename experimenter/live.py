@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from experimenter import __version__, environment, names, registry, results, snapshot, store
-from experimenter.errors import BadResults, ExperimenterError, RefMoved
+from experimenter.errors import BadResults, ExperimenterError, GitFailed, RefMoved, StateUnwritable
 from experimenter.limits import Limits
 from experimenter.plumbing import Repo
 from experimenter.process import host
 from experimenter.record import Record, timestamp
 from experimenter.settings import Settings
 from experimenter.signals import blocked
-from experimenter.storable import merged
+from experimenter.storable import dumps, merged
 from experimenter.text import from_bytes, visible
 
 _log = logging.getLogger("experimenter")
@@ -101,16 +101,26 @@ def collect_results(live: Live, *sources: Source) -> dict[str, Any]:
             raw = source.read()
             if raw is not None:
                 whole |= results.parse(raw, source=source.label)
+            elif source is not own:
+                _log.warning("the command did not write %s; no results are taken from it", source.label)
         except BadResults as error:
             unreadable.append(error)
-    kept = _keep_beside_log(live, b"\n".join(error.raw for error in unreadable)) if unreadable else None
+    texts = [error.raw for error in unreadable if error.raw]
+    kept = ""
+    if texts:
+        path = _keep_beside_log(live, b"\n".join(texts))
+        kept = f", their text is kept in {path}"
     for problem in unreadable:
-        _log.warning("%s; these results are not in the record, their text is kept in %s", problem, kept)
+        _log.warning("%s; these results are not in the record%s", problem, kept)
     return whole
 
 
-def complete(live: Live, *, status: str, results: Mapping[str, Any], **ending: Any) -> store.Experiment:
+def complete(
+    live: Live, *, status: str, results: Mapping[str, Any], results_file: Path | None = None, **ending: Any
+) -> store.Experiment:
     """Store the finished record in the tag, then remove the entry. `ending` are more keys of the record.
+
+    That the command wrote `results_file` is no drift.
 
     Raises ExperimenterError if somebody changed the tag meanwhile: theirs stays, our record is kept beside the log.
     """
@@ -119,7 +129,7 @@ def complete(live: Live, *, status: str, results: Mapping[str, Any], **ending: A
         finished=timestamp(datetime.now(UTC)),
         parameters=merged(_joined_parameters(live.entry), live.experiment.record.parameters),
         results=dict(results) or None,
-        drift=_drift(live),
+        drift=_drift(live, results_file),
         **ending,
     )
     exit_code = ending.get("exit_code")
@@ -132,6 +142,9 @@ def complete(live: Live, *, status: str, results: Mapping[str, Any], **ending: A
         raise ExperimenterError(
             f"{tag} was changed or removed meanwhile; its finished record is kept in {kept}"
         ) from error
+    except GitFailed as error:
+        left = f"{live.experiment.tag} still says running; its results were {dumps(record.results)}"
+        raise ExperimenterError(error.message, details=[*error.details, left]) from error
     _close(live, status, exit_code)
     return experiment
 
@@ -157,7 +170,10 @@ def _delete(repo: Repo, experiment: store.Experiment) -> None:
 
 
 def _close(live: Live, status: str, exit_code: int | None) -> None:
-    live.entry.close(status=status, exit_code=exit_code, keep_logs=live.settings.keep_logs)
+    try:
+        live.entry.close(status=status, exit_code=exit_code, keep_logs=live.settings.keep_logs)
+    except StateUnwritable as error:  # the tag is what counts, and it is final
+        _log.warning("%s", error)
 
 
 def _outer_tag() -> str | None:
@@ -181,9 +197,9 @@ def _joined_parameters(entry: registry.Entry) -> dict[str, Any]:
     return results.parse(entry.joined_parameters.read_bytes(), source=str(entry.joined_parameters))
 
 
-def _drift(live: Live) -> dict[str, Any] | None:
+def _drift(live: Live, results_file: Path | None) -> dict[str, Any] | None:
     try:
-        found = snapshot.drift(live.repo, scratch=live.entry.index)
+        found = snapshot.drift(live.repo, scratch=live.entry.index, but=results_file)
     except ExperimenterError as error:
         _log.warning("cannot tell whether files changed while the experiment ran: %s", error)
         return None

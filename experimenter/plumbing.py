@@ -87,7 +87,12 @@ def find_repo(directory: Path) -> Repo:
 
     Raises NotAWorkTree, also for a bare repository and one that git holds for unsafe, and GitTooOld.
     """
-    directory = directory.resolve()  # where git itself starts from when it says `../.git`
+    try:
+        directory = directory.resolve(strict=True)  # where git itself starts from when it says `../.git`
+    except OSError as error:
+        raise NotAWorkTree(
+            f"cannot go to {visible(str(directory))}: {error.strerror}; go to a folder that is there"
+        ) from error
     version = Git().version_info
     if version < OLDEST_GIT:
         raise GitTooOld(f"git {'.'.join(map(str, version))} is too old; experimenter needs git 2.30 or later")

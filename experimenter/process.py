@@ -187,7 +187,7 @@ def _ending(returncode: int, usage: resource.struct_rusage) -> Ending:
 
 def _start_failure(program: str, error: OSError) -> CommandNotFound | CommandNotExecutable:
     shown = visible(program)
-    if isinstance(error, FileNotFoundError) and not which(program):
+    if not program or (isinstance(error, FileNotFoundError) and not which(program)):
         return CommandNotFound(f"there is no command '{shown}'; check the spelling and the PATH")
     reason = error.strerror
     if isinstance(error, FileNotFoundError):

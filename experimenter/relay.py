@@ -29,8 +29,8 @@ class Channel:
         self.sink = sink
         self.is_terminal = os.isatty(sink)
         self.source, self.command_end = os.openpty() if self.is_terminal else os.pipe()
+        self.failure: OSError | None = None
         self._observe = observe
-        self._sink_is_open = True
         os.set_blocking(self.source, False)
         if self.is_terminal:
             # The user's terminal makes \r\n of each \n itself; without this there would be \r\r\n.
@@ -70,13 +70,13 @@ class Channel:
         if piece:
             self._observe(piece)
             self._write(piece)
-        return len(piece) if self._sink_is_open else 0
+        return 0 if self.failure else len(piece)
 
     def drain(self) -> None:
         """Pass on what the command left behind when it ended, without waiting for others that hold the stream."""
         left = 2 * _PIPE_BYTES
         try:
-            while self._sink_is_open and left > 0 and (count := self.transfer()):
+            while not self.failure and left > 0 and (count := self.transfer()):
                 left -= count
         except BlockingIOError:
             return
@@ -95,9 +95,9 @@ class Channel:
                 rest = rest[os.write(self.sink, rest) :]
             except BlockingIOError:  # somebody who shares the terminal with us made it non-blocking
                 select.select([], [self.sink], [])
-            except OSError:
+            except OSError as error:
                 # Nobody reads us any more: our reader's end is closed, so that the command meets it as without us.
-                self._sink_is_open = False
+                self.failure = error
                 return
 
 
@@ -172,6 +172,12 @@ class Relay:
         for channel in self._channels:
             if channel.source >= 0:
                 channel.drain()
+
+    @property
+    def failures(self) -> list[OSError]:
+        """What kept output from being passed on; nothing where a reader just went away."""
+        found = [channel.failure for channel in self._channels]
+        return [error for error in found if error and error.errno != errno.EPIPE]
 
     def _observe_stdout(self, piece: bytes) -> None:
         self._on_stdout(piece)

@@ -63,7 +63,7 @@ def run(repo: Repo, command: Sequence[str], options: Options, settings: Settings
         except BaseException:
             live.cancel(begun)
             raise
-        return _settle(begun, ran, signals, keep=options.keep)
+        return _settle(begun, ran, signals, options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +97,8 @@ def _execute(begun: live.Live, command: Sequence[str], options: Options, signals
             raise
         signals.hold()
     lines.finish()
+    for error in relay.failures:
+        _log.warning("output of the command was lost: %s", error.strerror)
     if log.failure:
         _log.warning("the log %s is cut short: %s", log.path, log.failure.strerror)
     assert child.ending
@@ -107,14 +109,21 @@ def _execute(begun: live.Live, command: Sequence[str], options: Options, signals
     return _Ran(ending=child.ending, wall_s=wall_s, results=found)
 
 
-def _settle(begun: live.Live, ran: _Ran, signals: Signals, *, keep: bool) -> Outcome:
+def _settle(begun: live.Live, ran: _Ran, signals: Signals, options: Options) -> Outcome:
     """Store the finished record in the tag, or remove the tag."""
     ending, status = ran.ending, _status(ran.ending, signals)
     results = live.collect_results(begun, *ran.results)
-    if keep or status == "completed":
+    if options.keep or status == "completed":
         usage = {"cpu_s": round(ending.cpu_s, 3), "max_rss_bytes": ending.max_rss_bytes}
         resources = {"wall_s": round(ran.wall_s, 3), **usage}
-        live.complete(begun, status=status, results=results, exit_code=ending.exit_code, resources=resources)
+        live.complete(
+            begun,
+            status=status,
+            results=results,
+            results_file=options.results_file,
+            exit_code=ending.exit_code,
+            resources=resources,
+        )
         _report_kept(begun, status, results)
     else:
         live.remove(begun, status=status, exit_code=ending.exit_code)
@@ -141,7 +150,7 @@ def _status(ending: Ending, signals: Signals) -> str:
         return "interrupted"
     if ending.exit_code == 0:
         return "completed"
-    return "stopped" if signals.received else "failed"
+    return "stopped" if signals.was_asked_to_end else "failed"
 
 
 def _report_kept(begun: live.Live, status: str, results: Mapping[str, Any]) -> None:

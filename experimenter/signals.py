@@ -71,6 +71,11 @@ class Signals:
         """Whether Ctrl-C was pressed, or SIGINT sent, while the command ran."""
         return signal.SIGINT in self.received
 
+    @property
+    def was_asked_to_end(self) -> bool:
+        """Whether one of the signals came that ask a program to end."""
+        return any(signum in self.received for signum in _ENDING)
+
     def ended_by(self, ending: Ending) -> int | None:
         """Return the signal that asked us to end and ended the command, or nothing."""
         if self.interrupted:

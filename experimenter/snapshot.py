@@ -70,12 +70,14 @@ def take(repo: Repo, limits: Limits, *, scratch: Path) -> CodeState:
     return CodeState(commit=commit, tree=tree, base=status.head, branch=status.branch, changed=changed)
 
 
-def drift(repo: Repo, *, scratch: Path) -> dict[str, Any] | None:
-    """Return the record's `drift`: files modified or deleted on disk since `take` made `scratch`; else None."""
+def drift(repo: Repo, *, scratch: Path, but: Path | None = None) -> dict[str, Any] | None:
+    """Return the record's `drift`: files but one modified or deleted on disk since `take` made `scratch`; else None."""
     status = Status.of(repo, untracked=False, index=scratch)
-    if not status.changed and not status.deleted:
+    left_out = but and os.fsencode(os.path.relpath(os.path.realpath(but), repo.top))
+    modified, deleted = ([path for path in paths if path != left_out] for paths in (status.changed, status.deleted))
+    if not modified and not deleted:
         return None
-    return path_lists(modified=_texts(status.changed), deleted=_texts(status.deleted))
+    return path_lists(modified=_texts(modified), deleted=_texts(deleted))
 
 
 def _copy_index(index: Path, scratch: Path) -> None:

@@ -71,7 +71,7 @@ def test_find_refuses_a_name_that_two_bear_but_takes_a_tag_and_an_id(two: Path) 
 
     with pytest.raises(ExperimentAmbiguous) as ambiguous:
         find("first", tags())
-    assert [line.split()[1] for line in ambiguous.value.details] == [one, other]
+    assert [line.split()[1] for line in ambiguous.value.details] == [other, one]
     assert find(other, tags()) == other
 
 

@@ -277,6 +277,23 @@ sys.stdout.write('ULTS {"x": "' + 'y' * 10_000_000 + '"}')
         assert "Warning: cannot read" in done.stderr
         assert left_behind() == []
 
+    def test_writing_the_results_file_is_no_drift_and_leaving_it_alone_is_told(self, repo: Path) -> None:
+        sh("echo {} > out.json; git add .; git commit -qm results")
+        script = "echo '{\"a\": 1}' > out.json"
+        written = experimenter("run", "-n", "a", "--results", "out.json", "--", "sh", "-c", script)
+        left = experimenter("run", "-n", "b", "--results", "out.json", "--", "true")
+
+        assert "drift" not in record(tags()[0])
+        assert "Warning" not in written.stderr
+        assert "Warning: the command did not write out.json" in left.stderr
+
+    def test_a_command_that_removes_its_folder_of_state_keeps_its_tag(self, repo: Path) -> None:
+        script = "echo 'EXPERIMENTER_RESULTS {\"a\": 1}'; rm -r $(dirname $EXPERIMENTER_RESULTS_FILE)"
+        done = experimenter("run", "--", "sh", "-c", script)
+
+        assert done.returncode == 0
+        assert (record()["status"], record()["results"]) == ("completed", {"a": 1})
+
 
 class TestOutput:
     def test_passes_through_byte_for_byte(self, repo: Path) -> None:
@@ -549,7 +566,7 @@ class TestEnding:
         assert str(repo / ".git/experimenter/logs") in done.stderr
 
     def test_a_child_that_goes_on_writing_beside_the_results_disturbs_nobody(self, repo: Path) -> None:
-        script = "cd $(dirname $EXPERIMENTER_RESULTS_FILE); (i=0; while echo x > $i; do i=$((i+1)); done) & sleep 0.3"
+        script = "cd $(dirname $EXPERIMENTER_RESULTS_FILE); (for i in $(seq 2000); do echo x > $i; done) 2>/dev/null & sleep 0.1"
         done = experimenter("run", "--", "sh", "-c", script)
 
         assert (done.returncode, record()["status"]) == (0, "completed")
