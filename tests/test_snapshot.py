@@ -254,9 +254,13 @@ def test_takes_files_that_lie_outside_a_sparse_checkout_all_the_same(repo: Path,
 
 def test_works_with_a_split_index_and_leaves_no_shared_one(repo: Path, snapshot: Snapshot) -> None:
     sh("git config core.splitIndex true; git update-index --split-index; echo 2 > two; git add two; echo 3 > train.py")
+    for number in range(50):  # so many changes that git would start another shared index
+        Path(f"new-{number}").write_text("")
     shared = sorted(Path(".git").glob("sharedindex.*"))
 
-    assert files(snapshot().commit) == {b"two": b"2\n", b"train.py": b"3\n"}
+    found = files(snapshot().commit)
+
+    assert (found[b"two"], found[b"train.py"], len(found)) == (b"2\n", b"3\n", 52)
     assert sorted(Path(".git").glob("sharedindex.*")) == shared != []
 
 
@@ -371,7 +375,7 @@ def test_equal_code_has_an_equal_sha_whoever_takes_it(
 def test_a_replaced_parent_changes_nothing(repo: Path, snapshot: Snapshot) -> None:
     sh("echo two > train.py")
     first = snapshot()
-    sh("git replace HEAD $(git commit-tree -m other $(git mktree </dev/null))")
+    sh("git replace HEAD $(GIT_COMMITTER_DATE=1600000000 git commit-tree -m other $(git mktree </dev/null))")
 
     assert snapshot().commit == first.commit
 
@@ -532,6 +536,15 @@ class TestNestedRepositories:
             b"full/train.py": b"two\n",
             b"full/deep/d": b"d\n",
         }
+
+    def test_the_index_of_a_submodule_is_left_alone(self, repo: Path, library: Path, snapshot: Snapshot) -> None:
+        sh(f"git submodule --quiet add {library} lib; git commit -qm lib; touch -d 2001-01-01 lib/train.py")
+        index = repo / ".git/modules/lib/index"
+        before = index.read_bytes()
+
+        snapshot()
+
+        assert index.read_bytes() == before
 
     def test_a_tracked_file_that_became_a_repository_goes_in_as_plain_files(
         self, repo: Path, snapshot: Snapshot
