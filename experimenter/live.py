@@ -120,9 +120,8 @@ def complete(
 ) -> store.Experiment:
     """Store the finished record in the tag, then remove the entry. `ending` are more keys of the record.
 
-    That the command wrote `results_file` is no drift.
-
-    Raises ExperimenterError if somebody changed the tag meanwhile: theirs stays, our record is kept beside the log.
+    That the command wrote `results_file` is no drift. Raises ExperimenterError if somebody changed the tag meanwhile
+    (theirs stays, our record is kept beside the log), or if git cannot store it (the entry stays).
     """
     record = live.experiment.record.with_(
         status=status,

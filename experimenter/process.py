@@ -44,17 +44,6 @@ class Identity:
         except (psutil.NoSuchProcess, OSError):
             return False
 
-    def wait(self) -> None:
-        """Return when this process has ended, whoever's child it is."""
-        import psutil
-
-        try:
-            process = psutil.Process(self.pid)
-            if self.is_alive:
-                process.wait()
-        except psutil.NoSuchProcess:
-            return
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:

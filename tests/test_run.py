@@ -286,7 +286,7 @@ sys.stdout.write('ULTS {"x": "' + 'y' * 10_000_000 + '"}')
 
         assert "drift" not in record(tags()[0])
         assert "Warning" not in written.stderr
-        assert "Warning: the command did not write out.json" in left.stderr
+        assert f"Warning: the command did not write {repo}/out.json" in left.stderr
 
     def test_a_command_that_removes_its_folder_of_state_keeps_its_tag(self, repo: Path) -> None:
         script = "echo 'EXPERIMENTER_RESULTS {\"a\": 1}'; rm -r $(dirname $EXPERIMENTER_RESULTS_FILE)"
@@ -562,8 +562,10 @@ class TestEnding:
     def test_the_folder_that_we_are_in_may_go(self, repo: Path) -> None:
         Path("sub").mkdir()
         done = experimenter("run", "--", "sh", "-c", "rm -r ../sub; exit 3", cwd=repo / "sub")
+        Path("sub").mkdir()
+        kept = experimenter("run", "--results", "x", "--", "sh", "-c", "rm -r ../sub", cwd=repo / "sub")
 
-        assert done.returncode == 3
+        assert (done.returncode, kept.returncode, record()["status"]) == (3, 0, "completed")
         assert str(repo / ".git/experimenter/logs") in done.stderr
 
     def test_a_child_that_goes_on_writing_beside_the_results_disturbs_nobody(self, repo: Path) -> None:

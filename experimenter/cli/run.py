@@ -68,7 +68,7 @@ def run_command(
         name=name,
         description=description,
         parameters=_parameters(files, assignments),
-        results_file=results_file,
+        results_file=results_file and results_file.absolute(),  # the command may remove the folder we are in
         keep=keep,
         allow_secrets=allow_secrets,
     )
