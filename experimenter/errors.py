@@ -116,6 +116,14 @@ class StatusUnknown(ExperimenterError):
     """An experiment has ended without leaving the exit status of its command."""
 
 
+class NotRunning(ExperimenterError):
+    """An experiment that was to be stopped does not run, or not where we may stop it."""
+
+
+class LogMissing(ExperimenterError):
+    """An experiment has no log, or none any more."""
+
+
 class ExtraMissing(ExperimenterError):
     """A library that only some users need is not installed."""
 

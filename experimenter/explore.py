@@ -1,20 +1,13 @@
-"""Reads experiments from Python, finds one by what the user calls it, and waits for its end."""
+"""Reads experiments, all that match or one, from Python as from the command line."""
 
 import logging
 import os
-import time
-from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experimenter import names, registry, store
-from experimenter.errors import (
-    ExperimentAmbiguous,
-    ExperimentUnknown,
-    ExtraMissing,
-    StatusUnknown,
-)
+from experimenter import store
+from experimenter.errors import ExperimentUnknown, ExtraMissing
+from experimenter.find import find, nearest
 from experimenter.plumbing import Repo, find_repo
 from experimenter.render import row
 
@@ -22,10 +15,6 @@ if TYPE_CHECKING:
     import pandas
 
 _log = logging.getLogger("experimenter")
-_SHORTEST_ID = 4
-_POLL_S = 0.2
-_NEWEST = 1000
-_SHOWN_CANDIDATES = 10
 
 
 class ExperimentData:
@@ -47,7 +36,7 @@ class ExperimentData:
     def delete(self, tag: str) -> None:
         """Remove an experiment's tag. Raises ExperimentUnknown if there is none."""
         if tag not in store.tags(self._repo):
-            raise ExperimentUnknown(tag, nearest=_nearest(tag, store.tags(self._repo)))
+            raise ExperimentUnknown(tag, nearest=nearest(tag, store.tags(self._repo)))
         store.delete(self._repo, store.read(self._repo, tag))
 
     def to_dataframe(self) -> "pandas.DataFrame":
@@ -89,54 +78,6 @@ def as_json(experiment: store.Experiment) -> dict[str, Any]:
     return identity | {key: value for key, value in experiment.record.body.items() if key not in identity}
 
 
-def find(word: str, tags: Iterable[str]) -> str:
-    """Return the one of `tags` that `word` means: the tag, an id, the start of one, or a name borne only once.
-
-    Raises ExperimentUnknown with the nearest ones, or ExperimentAmbiguous with the candidates.
-    """
-    tags = dict.fromkeys(tags)
-    if word in tags:
-        return word
-    is_id = len(word) >= _SHORTEST_ID
-    found = [tag for tag in tags if names.name_of(tag) == word or (is_id and names.id_of(tag).startswith(word.lower()))]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        newest = sorted(found, key=names.age_key, reverse=True)
-        more = [f"and {len(found) - _SHOWN_CANDIDATES} older ones"] if len(found) > _SHOWN_CANDIDATES else []
-        shown = [f"{names.id_of(tag)}  {tag}" for tag in newest[:_SHOWN_CANDIDATES]]
-        raise ExperimentAmbiguous(word, candidates=shown + more)
-    raise ExperimentUnknown(word, nearest=_nearest(word, tags))
-
-
 def show(repo: Repo, word: str) -> store.Experiment:
     """Return the experiment that `word` means; raise as `find` and `store.read` do."""
     return store.read(repo, find(word, store.tags(repo)))
-
-
-def wait(repo: Repo, word: str) -> int:
-    """Return the exit status of an experiment's command, as soon as the experiment has ended.
-
-    `word` means one that runs, else one that ended, with or without a tag, whose log is kept. Raises as `find` does,
-    and StatusUnknown if no status is left: the experiment was killed, or was a block of a script.
-    """
-    running = registry.running_tags(repo)
-    try:
-        tag = find(word, running)
-    except ExperimentUnknown:
-        tag = find(word, [*store.tags(repo), *running, *registry.ended_tags(repo)])
-    while registry.is_alive(repo, tag):
-        time.sleep(_POLL_S)
-    status = (registry.ending_of(repo, tag) or {}).get("exit_code")
-    if status is None and tag in store.tags(repo):
-        status = store.read(repo, tag).record.body.get("exit_code")
-    if not isinstance(status, int):
-        raise StatusUnknown(f"{tag} has ended, but no exit status of it is known")
-    return status
-
-
-def _nearest(word: str, tags: Iterable[str]) -> list[str]:
-    newest = sorted(tags, key=names.age_key)[-_NEWEST:]
-    known = {key: tag for tag in newest for key in (names.name_of(tag), names.id_of(tag), tag)}
-    close = [known[key] for key in get_close_matches(word, known, n=3)]
-    return [f"{names.id_of(tag)}  {tag}" for tag in dict.fromkeys(close)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from experimenter.errors import FilesRefused
-from experimenter.text import from_bytes, visible
+from experimenter.text import from_bytes, readable_size, visible
 
 _SECRET_NAMES = (
     ".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk",
@@ -28,7 +28,7 @@ class Limits:
         for path, size_bytes in files:
             shown = visible(from_bytes(path))
             if size_bytes > self.max_file_size_bytes:
-                large.append(f"{shown} ({_readable(size_bytes)})")
+                large.append(f"{shown} ({readable_size(size_bytes)})")
             if not self.allow_secrets and _looks_secret(path):
                 secret.append(f"{shown} (looks secret)")
         if large or secret:
@@ -50,12 +50,3 @@ def _ways_out(large: list[str], secret: list[str]) -> str:
 def _looks_secret(path: bytes) -> bool:
     name = from_bytes(path.rpartition(b"/")[2]).lower()
     return name not in _NO_SECRETS and any(fnmatchcase(name, pattern) for pattern in _SECRET_NAMES)
-
-
-def _readable(size_bytes: int) -> str:
-    size: float = size_bytes
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.1f} {unit}" if unit != "bytes" else f"{size_bytes} bytes"
-        size /= 1024
-    return f"{size:.1f} GiB"

@@ -1,6 +1,5 @@
 """The life of an experiment, from the code state and the tag to the finished record: what every kind of run shares."""
 
-import contextlib
 import logging
 import os
 import sys
@@ -18,7 +17,7 @@ from experimenter.process import host
 from experimenter.record import Record, timestamp
 from experimenter.settings import Settings
 from experimenter.signals import blocked
-from experimenter.storable import dumps, merged
+from experimenter.storable import dumps, merged, redacted_command, without_users
 from experimenter.text import from_bytes, visible
 
 _log = logging.getLogger("experimenter")
@@ -44,15 +43,17 @@ def begin(
     parameters: Mapping[str, Any],
     description: str | None = None,
     allow_secrets: bool = False,
+    **promised: Any,
 ) -> Live:
     """Register an experiment, store its code state and hang its tag on it, in this order.
 
-    Whatever fails, nothing of it stays: no entry, no scratch index, no tag.
+    `promised` are more values of its PID file. Whatever fails, nothing of it stays: no entry, no scratch index, no tag.
     """
-    entry = experiment = None
+    entry = None
     try:
         with blocked():
-            entry = registry.open_entry(repo, names.checked(name), now=datetime.now(UTC))
+            words = without_users(redacted_command(command))
+            entry = registry.open_entry(repo, names.checked(name), words, now=datetime.now(UTC), **promised)
         limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
         code = snapshot.take(repo, limits, scratch=entry.index)
         record = Record.begin(
@@ -71,10 +72,8 @@ def begin(
         with blocked():
             experiment = store.create(repo, entry.tag, code.commit, record)
     except BaseException:
-        if experiment:
-            _delete(repo, experiment)
         if entry:
-            entry.discard()
+            cancel(repo, entry)
         raise
     return Live(repo=repo, settings=settings, entry=entry, experiment=experiment)
 
@@ -87,12 +86,12 @@ class Source:
     read: Callable[[], bytes | None]
 
 
-def collect_results(live: Live, *sources: Source) -> dict[str, Any]:
+def collect_results(entry: registry.Entry, *sources: Source) -> dict[str, Any]:
     """Return the results in the entry's file and in `sources`, later over earlier, key by key.
 
     What cannot be read is kept beside the log, with a warning that says where.
     """
-    file = live.entry.results
+    file = entry.results
     own = Source(environment.RESULTS_FILE, lambda: results.read(file) if os.path.lexists(file) else None)
     whole: dict[str, Any] = {}
     unreadable = []
@@ -108,7 +107,7 @@ def collect_results(live: Live, *sources: Source) -> dict[str, Any]:
     texts = [error.raw for error in unreadable if error.raw]
     kept = ""
     if texts:
-        path = _keep_beside_log(live, b"\n".join(texts))
+        path = _keep_beside_log(entry, b"\n".join(texts))
         kept = f", their text is kept in {path}"
     for problem in unreadable:
         _log.warning("%s; these results are not in the record%s", problem, kept)
@@ -116,27 +115,28 @@ def collect_results(live: Live, *sources: Source) -> dict[str, Any]:
 
 
 def complete(
-    live: Live, *, status: str, results: Mapping[str, Any], results_file: Path | None = None, **ending: Any
+    live: Live, *, status: str, results: Mapping[str, Any], drift: Mapping[str, Any] | None, **ending: Any
 ) -> store.Experiment:
     """Store the finished record in the tag, then remove the entry. `ending` are more keys of the record.
 
-    That the command wrote `results_file` is no drift. Raises ExperimenterError if somebody changed the tag meanwhile
-    (theirs stays, our record is kept beside the log), or if git cannot store it (the entry stays).
+    Raises ExperimenterError if somebody changed the tag meanwhile (theirs stays, our record is kept beside the log), or
+    if git cannot store it (the entry stays).
     """
-    record = live.experiment.record.with_(
+    record = finished(
+        live.entry,
+        live.experiment.record,
         status=status,
         finished=timestamp(datetime.now(UTC)),
-        parameters=merged(_joined_parameters(live.entry), live.experiment.record.parameters),
         results=dict(results) or None,
-        drift=_drift(live, results_file),
+        drift=drift,
         **ending,
     )
-    exit_code = ending.get("exit_code")
+    _note_ending(live.entry, status, ending.get("exit_code"), is_kept=True)
     try:
         experiment = store.update(live.repo, live.experiment, record)
     except RefMoved as error:
-        kept = _keep_beside_log(live, record.to_json().encode())
-        _close(live, status, exit_code)
+        kept = _keep_beside_log(live.entry, record.to_json().encode())
+        _close(live)
         tag = live.experiment.tag
         raise ExperimenterError(
             f"{tag} was changed or removed meanwhile; its finished record is kept in {kept}"
@@ -144,61 +144,43 @@ def complete(
     except GitFailed as error:
         left = f"{live.experiment.tag} still says running; its results were {dumps(record.results)}"
         raise ExperimenterError(error.message, details=[*error.details, left]) from error
-    _close(live, status, exit_code)
+    _close(live)
     return experiment
+
+
+def finished(entry: registry.Entry, record: Record, **ending: Any) -> Record:
+    """Return a record with how the experiment ended, and with the parameters of scripts that joined it."""
+    return record.with_(parameters=merged(_joined_parameters(entry), record.parameters), **ending)
 
 
 def remove(live: Live, *, status: str, exit_code: int | None) -> None:
     """Remove the tag, then the entry; a tag that somebody changed or removed meanwhile is left to them."""
+    _note_ending(live.entry, status, exit_code, is_kept=False)
     try:
         store.delete(live.repo, live.experiment)
     except RefMoved as error:
         _log.warning("%s", error)
-    _close(live, status, exit_code)
+    _close(live)
 
 
-def cancel(live: Live) -> None:
-    """Undo `begin`: the experiment never started."""
-    _delete(live.repo, live.experiment)
-    live.entry.discard()
-
-
-def _delete(repo: Repo, experiment: store.Experiment) -> None:
-    with contextlib.suppress(RefMoved):  # somebody else did, and what they put there is theirs
-        store.delete(repo, experiment)
-
-
-def _close(live: Live, status: str, exit_code: int | None) -> None:
+def cancel(repo: Repo, entry: registry.Entry) -> None:
+    """Undo what `begin` did, how far it came: the experiment never started."""
     try:
-        live.entry.close(status=status, exit_code=exit_code, keep_logs=live.settings.keep_logs)
-    except StateUnwritable as error:  # the tag is what counts, and it is final
-        _log.warning("%s", error)
+        store.break_stale_locks(repo, entry.tag, since=entry.started)
+        if entry.tag in store.tags(repo):
+            store.delete(repo, store.read(repo, entry.tag))
+    except RefMoved:  # somebody else did, and what they put there is theirs
+        pass
+    except ExperimenterError as error:
+        _log.warning("%s was not removed; the next command will try: %s", entry.tag, error)
+        return
+    entry.discard()
 
 
-def _outer_tag() -> str | None:
-    """Return the tag of the run that we are in, from its command's environment."""
-    tag = os.environ.get(environment.TAG, "")
-    return tag if names.is_tag(tag) else None
-
-
-def _keep_beside_log(live: Live, raw: bytes) -> Path:
-    kept = live.entry.state.unreadable_results(live.entry.id)
+def drift(repo: Repo, *, scratch: Path, results_file: Path | None = None) -> dict[str, Any] | None:
+    """Return the record's `drift`, if there is any, and warn; that the command wrote `results_file` is none."""
     try:
-        kept.write_bytes(raw)
-    except OSError as error:
-        _log.warning("cannot write %s: %s", kept, error.strerror)
-    return kept
-
-
-def _joined_parameters(entry: registry.Entry) -> dict[str, Any]:
-    if not entry.joined_parameters.exists():
-        return {}
-    return results.parse(entry.joined_parameters.read_bytes(), source=str(entry.joined_parameters))
-
-
-def _drift(live: Live, results_file: Path | None) -> dict[str, Any] | None:
-    try:
-        found = snapshot.drift(live.repo, scratch=live.entry.index, but=results_file)
+        found = snapshot.drift(repo, scratch=scratch, but=results_file)
     except ExperimenterError as error:
         _log.warning("cannot tell whether files changed while the experiment ran: %s", error)
         return None
@@ -211,3 +193,38 @@ def _drift(live: Live, results_file: Path | None) -> dict[str, Any] | None:
             "\n  ".join(lines),
         )
     return found
+
+
+def _note_ending(entry: registry.Entry, status: str, exit_code: int | None, *, is_kept: bool) -> None:
+    try:
+        entry.save_ending(status=status, exit_code=exit_code, is_kept=is_kept)
+    except StateUnwritable as error:  # the tag is what counts
+        _log.warning("%s", error)
+
+
+def _close(live: Live) -> None:
+    try:
+        live.entry.close(keep_logs=live.settings.keep_logs)
+    except StateUnwritable as error:  # the tag is what counts, and it is final
+        _log.warning("%s", error)
+
+
+def _outer_tag() -> str | None:
+    """Return the tag of the run that we are in, from its command's environment."""
+    tag = os.environ.get(environment.TAG, "")
+    return tag if names.is_tag(tag) else None
+
+
+def _keep_beside_log(entry: registry.Entry, raw: bytes) -> Path:
+    kept = entry.state.unreadable_results(entry.id)
+    try:
+        kept.write_bytes(raw)
+    except OSError as error:
+        _log.warning("cannot write %s: %s", kept, error.strerror)
+    return kept
+
+
+def _joined_parameters(entry: registry.Entry) -> dict[str, Any]:
+    if not entry.joined_parameters.exists():
+        return {}
+    return results.parse(entry.joined_parameters.read_bytes(), source=str(entry.joined_parameters))

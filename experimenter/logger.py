@@ -17,6 +17,7 @@ from experimenter.process import usage_of_ourselves
 from experimenter.results import merge_into
 from experimenter.settings import Settings
 from experimenter.signals import BlockSignals, blocked
+from experimenter.state import StateFolder
 from experimenter.storable import loads, storable
 
 _log = logging.getLogger("experimenter")
@@ -132,6 +133,9 @@ class _OwnBlock:
         self.results = begun.entry.results
         self._begun = begun
         self._pid = os.getpid()
+        begun.entry.save_command(begun.entry.pid_file.wrapper)
+        self._outer_tag = os.environ.get(environment.TAG)
+        os.environ[environment.TAG] = self.tag  # for what the block starts: it is part of it
         self._started_s = time.monotonic()
         self._used_before = usage_of_ourselves()
         is_main = threading.current_thread() is threading.main_thread()
@@ -146,9 +150,18 @@ class _OwnBlock:
     def _settle(self, *, failed: bool) -> None:
         if self._signals:
             self._signals.close()
-        results = {} if failed else live.collect_results(self._begun)
-        if failed or not results:
-            live.remove(self._begun, status="failed" if failed else "completed", exit_code=None)
+        if os.environ.get(environment.TAG) == self.tag:
+            os.environ.pop(environment.TAG)
+            os.environ |= {environment.TAG: self._outer_tag} if self._outer_tag else {}
+        entry = self._begun.entry
+        status = "failed" if failed else "completed"
+        if not entry.claim(registry.ENDING):  # somebody stops us
+            status = "stopped"
+        entry.mark_settling()
+        is_kept = entry.phase == registry.STOPPING_KEPT
+        results = live.collect_results(entry) if is_kept or status == "completed" else {}
+        if not is_kept and not results:
+            live.remove(self._begun, status=status, exit_code=None)
             return
         used = usage_of_ourselves()
         resources = {
@@ -156,7 +169,8 @@ class _OwnBlock:
             "cpu_s": round(used.cpu_s - self._used_before.cpu_s, 3),
             "max_rss_bytes": used.max_rss_bytes,
         }
-        live.complete(self._begun, status="completed", results=results, resources=resources)
+        drift = live.drift(self._begun.repo, scratch=entry.index)
+        live.complete(self._begun, status=status, results=results, drift=drift, resources=resources)
 
 
 def _joined_block(repo: Repo, parameters: Mapping[str, Any]) -> _JoinedBlock | None:
@@ -165,7 +179,7 @@ def _joined_block(repo: Repo, parameters: Mapping[str, Any]) -> _JoinedBlock | N
     if not file:
         return None
     folder = Path(file).parent
-    if folder.parent != registry.StateFolder.of(repo).runs or not registry.is_open(folder):
+    if folder.parent != StateFolder.of(repo).runs or not registry.is_open(folder):
         return None
     merge_into(folder / "joined.json", below=parameters)
     return _JoinedBlock(folder)

@@ -57,6 +57,11 @@ def name_of(tag: str) -> str:
     return tag[len(PREFIX) :].rpartition("_")[0]
 
 
+def moment_of(tag: str) -> datetime:
+    """Return the moment that `tag` was made of, as an aware datetime."""
+    return datetime.strptime(tag.rpartition("_")[2], _TAG_TIME).replace(tzinfo=UTC)
+
+
 def age_key(tag: str) -> tuple[str, str]:
     """Return what sorts tags from the oldest to the newest."""
     return tag.rpartition("_")[2], tag

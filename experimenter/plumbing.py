@@ -111,12 +111,14 @@ def find_repo(directory: Path) -> Repo:
     )
 
 
-def config(repo: Repo) -> dict[str, str]:
-    """Return `git config experimenter.*`, by the option's name in lower case; the last value of each."""
+def config(repo: Repo) -> dict[str, list[str]]:
+    """Return `git config experimenter.*`, by the option's name in lower case; the values of each in their order."""
     words = ["config", "-z", "--get-regexp", r"^experimenter\."]
     entries = repo.git(*words, expected=(0, 1)).decode(errors="surrogateescape").split("\0")
-    pairs = (entry.partition("\n") for entry in entries if entry)
-    return {key.removeprefix("experimenter."): value if newline else "true" for key, newline, value in pairs}
+    found: dict[str, list[str]] = {}
+    for key, newline, value in (entry.partition("\n") for entry in entries if entry):
+        found.setdefault(key.removeprefix("experimenter."), []).append(value if newline else "true")
+    return found
 
 
 def pager(repo: Repo) -> str:

@@ -66,6 +66,11 @@ class Record:
         return replace(self, body=_in_order({key: value for key, value in merged.items() if value is not None}))
 
     @property
+    def status(self) -> str:
+        """How the experiment stands, or how it ended."""
+        return str(self.body.get("status", ""))
+
+    @property
     def parameters(self) -> Mapping[str, Any]:
         """The parameters, as JSON types."""
         return self._part("parameters")

@@ -1,69 +1,49 @@
-"""The state folder: one entry for each experiment that is alive, and the logs that outlive it."""
+"""The registry of what is alive: an entry for each running experiment, with a PID file that tells whose it is."""
 
 import contextlib
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from experimenter import names
-from experimenter.errors import StateUnwritable
+from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
 from experimenter.process import Identity, boot_id, host
+from experimenter.results import ResultsFile
+from experimenter.state import NEW, StateFolder, sync_folder, translated, write_json
 from experimenter.storable import dumps
-from experimenter.text import visible
+from experimenter.tree import Tree
 
-
-@dataclass(frozen=True, slots=True)
-class StateFolder:
-    """Knows the name of every file in `experimenter/` in the common git directory."""
-
-    path: Path
-
-    @classmethod
-    def of(cls, repo: Repo) -> Self:
-        """Return the state folder of a repository, shared by its linked work trees."""
-        return cls(repo.common_dir / "experimenter")
-
-    @property
-    def runs(self) -> Path:
-        """The folder with an entry for each experiment that is alive."""
-        return self.path / "runs"
-
-    @property
-    def logs(self) -> Path:
-        """The folder of what outlives the experiments."""
-        return self.path / "logs"
-
-    def log(self, id_: str) -> Path:
-        """Return the file with the output of an experiment."""
-        return self.logs / f"{id_}.log"
-
-    def ending(self, id_: str) -> Path:
-        """Return the file that says how an experiment ended, as JSON: `tag`, `status`, `exit_code`."""
-        return self.logs / f"{id_}.json"
-
-    def unreadable_results(self, id_: str) -> Path:
-        """Return the file with the raw text of results that could not be read."""
-        return self.logs / f"{id_}.results"
+# The phases of an entry: the name of a file in its folder, which only one process can rename.
+RUNNING, ENDING, STOPPING, STOPPING_KEPT = "running", "ending", "stopping", "stopping-kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One experiment that is alive: its tag, and its folder `runs/<id>/`."""
+    """One experiment that is alive, or was when its processes were killed: its folder `runs/<id>/`."""
 
     state: StateFolder
-    tag: str
-    started: datetime
+    pid_file: PidFile
+    is_ours: bool = True
+
+    @property
+    def tag(self) -> str:
+        """The experiment's tag."""
+        return self.pid_file.tag
 
     @property
     def id(self) -> str:
         """The experiment's id."""
         return names.id_of(self.tag)
+
+    @property
+    def started(self) -> datetime:
+        """When it started."""
+        return names.moment_of(self.tag)
 
     @property
     def folder(self) -> Path:
@@ -90,147 +70,165 @@ class Entry:
         """The scratch index, which afterwards tells what changed on disk."""
         return self.folder / "index"
 
-    def save_command(self, command: Identity) -> None:
+    @property
+    def work_tree(self) -> Path:
+        """The private work tree of an isolated run; the id makes its name unique among the linked ones."""
+        return self.folder / self.state.work_tree_name(self.id)
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is still there."""
+        return is_open(self.folder)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its processes are on another host, where only that host can judge them."""
+        return self.pid_file.host != host()
+
+    @property
+    def phase(self) -> str:
+        """RUNNING until somebody claimed the entry, then what they claimed it for."""
+        for phase in (RUNNING, STOPPING, STOPPING_KEPT):
+            if (self.folder / phase).exists():
+                return phase
+        return ENDING
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` has claimed it."""
+        return self.phase in (STOPPING, STOPPING_KEPT)
+
+    def claim(self, phase: str) -> bool:
+        """Decide how the experiment ends; say whether that was for us to decide. Only the first one can."""
+        try:
+            (self.folder / RUNNING).rename(self.folder / phase)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @property
+    def wrapper_is_alive(self) -> bool:
+        """Whether the process that made the entry lives on this host."""
+        return self._is_alive(self.pid_file.wrapper)
+
+    @property
+    def command_is_alive(self) -> bool:
+        """Whether the command lives on this host."""
+        return self.pid_file.command is not None and self._is_alive(self.pid_file.command)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether it was left behind on this host by processes that are gone."""
+        return not (self.is_elsewhere or self.wrapper_is_alive or self.command_is_alive)
+
+    @property
+    def tree(self) -> Tree:
+        """Return the process tree of the command; before it has started, that of the wrapper, which stores the code."""
+        wrapper, command = self.pid_file.wrapper, self.pid_file.command or self.pid_file.wrapper
+        return Tree(tag=self.tag, command=command, wrapper=wrapper if wrapper != command else None)
+
+    def save_command(self, command: Identity, results_file: ResultsFile | None = None) -> None:
         """Add the command to the PID file, which already names us."""
-        with _translated(self.folder):
-            _write(self.folder / "pid.json", _pid_file(self.tag, command))
+        with translated(self.folder):
+            file = replace(self.pid_file, command=command, results_file=results_file)
+            write_json(self.folder / "pid.json", file.to_json(), is_durable=False)
 
     def save_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Write the file that the command reads its parameters from."""
-        with _translated(self.folder):
+        with translated(self.folder):
             self.parameters.write_text(dumps(parameters), encoding="utf-8")
 
-    def close(self, *, status: str, exit_code: int | None, keep_logs: int) -> None:
-        """Remove the entry, its PID file as the last of it; say beside the log how the experiment ended."""
-        with _translated(self.state.path):
-            ending = {"tag": self.tag, "status": status, "exit_code": exit_code}
-            _write(self.state.ending(self.id), ending)
+    def mark_settling(self) -> None:
+        """Note that the tree has gone and git is at work: nobody should kill that."""
+        with contextlib.suppress(OSError):
+            (self.folder / "settling").touch()
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether it was marked so."""
+        return (self.folder / "settling").exists()
+
+    def save_ending(self, *, status: str, exit_code: int | None, is_kept: bool) -> None:
+        """Say beside the log how the experiment ended: before the tag, so that a crash can't separate the two."""
+        with translated(self.state.logs):
+            ending = {"tag": self.tag, "status": status, "exit_code": exit_code, "is_kept": is_kept}
+            write_json(self.state.ending(self.id), ending)
+
+    def close(self, *, keep_logs: int) -> None:
+        """Remove the entry, its PID file as the last of it, and the oldest logs."""
+        with translated(self.state.path):
             self._remove()
-            _drop_oldest_logs(self.state, keep_logs)
+            self.state.drop_oldest_logs(keep_logs)
 
     def discard(self) -> None:
         """Remove the entry without a trace, log included."""
-        with _translated(self.folder):
-            self.state.log(self.id).unlink(missing_ok=True)
+        with translated(self.folder):
+            self.state.drop_logs(self.id)
             self._remove()
 
     def _remove(self) -> None:
-        """Take the folder out of sight in one step; children of the command may still write into it."""
-        aside = self.folder.with_name(f".{self.id}-{os.urandom(4).hex()}")
-        self.folder.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        self.state.remove(self.folder)
+        self.state.remove_linked(self.id)
+
+    def _is_alive(self, process: Identity) -> bool:
+        return not self.is_elsewhere and self.pid_file.boot_id == boot_id() and process.is_alive
 
 
-def open_entry(repo: Repo, name: str, *, now: datetime) -> Entry:
+def open_entry(repo: Repo, name: str, words: Sequence[str], *, now: datetime, **promised: Any) -> Entry:
     """Return a new entry, with a PID file that names us, for an experiment that starts `now`.
 
     Its tag is taken by nobody else in this state folder: at the same microsecond the later one moves to the next.
-    Raises StateUnwritable.
+    `promised` are more values of the PID file. Raises StateUnwritable.
     """
     state = StateFolder.of(repo)
-    with _translated(state.path):
-        state.path.mkdir(exist_ok=True)
-        if state.path.stat().st_mode & 0o777 != 0o700:
-            state.path.chmod(0o700)
-        for folder in (state.runs, state.logs):
-            folder.mkdir(exist_ok=True)
-        unborn = state.runs / f".{os.getpid()}-{os.urandom(4).hex()}"
+    with translated(state.path):
+        state.make()
+        unborn = state.runs / f"{NEW}{host()}-{os.getpid()}-{os.urandom(4).hex()}"
         unborn.mkdir()
         try:
+            (unborn / RUNNING).touch()
             while True:
-                entry = Entry(state=state, tag=names.tag(name, now), started=now)
-                _write(unborn / "pid.json", _pid_file(entry.tag))
+                pid_file = PidFile.of_ourselves(names.tag(name, now), words, **promised)
+                entry = Entry(state=state, pid_file=pid_file)
+                write_json(unborn / "pid.json", pid_file.to_json())
                 try:
                     unborn.rename(entry.folder)  # fails where there is an entry, which is never empty
-                    return entry
                 except OSError:
                     if not entry.folder.exists():
                         raise
+                else:
+                    sync_folder(state.runs)
+                    return entry
                 now += timedelta(microseconds=1)
         except BaseException:
             shutil.rmtree(unborn, ignore_errors=True)
             raise
 
 
-def running_tags(repo: Repo) -> list[str]:
-    """Return the tags of the experiments that have an entry."""
-    return [pid_file["tag"] for pid_file in _pid_files(StateFolder.of(repo))]
+def entries(repo: Repo) -> list[Entry]:
+    """Return all entries, from the oldest to the newest; `is_ours` says whether their PID file is this user's."""
+    state = StateFolder.of(repo)
+    found = []
+    for folder in state.folders():
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path = folder / "pid.json"
+            is_ours = path.stat().st_uid == os.geteuid()
+            if pid_file := PidFile.read(path):
+                found.append(Entry(state=state, pid_file=pid_file, is_ours=is_ours))
+    return sorted(found, key=lambda entry: names.age_key(entry.tag))
+
+
+def entry_of(repo: Repo, tag: str) -> Entry | None:
+    """Return the entry of an experiment, as it is now; nothing if it has none."""
+    return next((entry for entry in entries(repo) if entry.tag == tag), None)
 
 
 def is_alive(repo: Repo, tag: str) -> bool:
-    """Say whether the experiment `tag` has an entry whose wrapper lives; one on another host is taken at its word."""
-    for pid_file in _pid_files(StateFolder.of(repo)):
-        if pid_file["tag"] == tag:
-            wrapper = Identity(pid=pid_file["wrapper_pid"], start_time=pid_file["wrapper_start_time"])
-            return pid_file["host"] != host() or (pid_file["boot_id"] == boot_id() and wrapper.is_alive)
-    return False
+    """Say whether an experiment has an entry whose processes live; one on another host is taken at its word."""
+    entry = entry_of(repo, tag)
+    return entry is not None and not entry.is_abandoned
 
 
 def is_open(folder: Path) -> bool:
     """Say whether an entry's folder still is one."""
     return (folder / "pid.json").exists()
-
-
-def ending_of(repo: Repo, tag: str) -> Mapping[str, Any] | None:
-    """Return what was written beside the log when `tag` ended: `tag`, `status`, `exit_code`."""
-    return _read(StateFolder.of(repo).ending(names.id_of(tag)))
-
-
-def ended_tags(repo: Repo) -> list[str]:
-    """Return the tags of the experiments whose ending is still known, with or without a tag."""
-    files = StateFolder.of(repo).logs.glob("*.json")
-    return [ending["tag"] for path in files if (ending := _read(path))]
-
-
-def _pid_file(tag: str, command: Identity | None = None) -> dict[str, Any]:
-    wrapper = Identity.of(os.getpid())
-    processes: dict[str, Any] = {"wrapper_pid": wrapper.pid, "wrapper_start_time": wrapper.start_time}
-    if command:
-        processes |= {"pid": command.pid, "start_time": command.start_time}
-    return {"tag": tag, "host": host(), "boot_id": boot_id(), **processes}
-
-
-def _pid_files(state: StateFolder) -> Iterator[Mapping[str, Any]]:
-    for path in state.runs.glob("[!.]*/pid.json"):
-        if pid_file := _read(path):
-            yield pid_file
-
-
-def _read(path: Path) -> Mapping[str, Any] | None:
-    """Return the JSON object in a file of ours; nothing if it is gone or not ours."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) and isinstance(value.get("tag"), str) else None
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file so that readers and a crash find all of it or none."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _drop_oldest_logs(state: StateFolder, keep: int) -> None:
-    """Delete the files of all but the newest `keep` experiments that have ended."""
-    newest: dict[str, int] = {}
-    for path in state.logs.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another run drops them, too
-            newest[path.stem] = max(newest.get(path.stem, 0), path.stat().st_mtime_ns)
-    ended = [id_ for id_ in newest if not (state.runs / id_).exists()]
-    for id_ in sorted(ended, key=newest.__getitem__, reverse=True)[keep:]:
-        for path in state.logs.glob(f"{id_}.*"):
-            path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        shown = visible(str(error.filename or path))
-        raise StateUnwritable(f"cannot write {shown}: {error.strerror}; free or unlock it and try again") from error

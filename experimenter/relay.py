@@ -9,7 +9,7 @@ import signal
 import struct
 import termios
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -119,6 +119,11 @@ class Log:
             except OSError as error:
                 self.failure = error
 
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the file, which appends."""
+        return self._file.fileno()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -127,7 +132,7 @@ class Log:
 class Relay:
     """Carries a command's stdout and stderr while it runs; a context manager that opens and closes the channels.
 
-    `stdout` and `stderr` are the descriptors for the command.
+    `streams` are the descriptors for the command.
     """
 
     def __init__(self, log: Log, *, on_stdout: Observer) -> None:
@@ -136,7 +141,7 @@ class Relay:
 
     def __enter__(self) -> Self:
         self._channels = (Channel(1, self._observe_stdout), Channel(2, self._log.write))
-        self.stdout, self.stderr = (channel.command_end for channel in self._channels)
+        self.streams = {"stdout": self._channels[0].command_end, "stderr": self._channels[1].command_end}
         self._previous_winch: Any = None
         if any(channel.is_terminal for channel in self._channels):
             self._previous_winch = signal.signal(signal.SIGWINCH, self._resize)
@@ -151,19 +156,19 @@ class Relay:
             channel.close()
         self._log.close()
 
-    def run(self, *, wake_fd: int, has_ended: Callable[[], bool]) -> None:
-        """Carry output until `has_ended`, which is asked whenever `wake_fd` is readable; then what is left of it.
+    def run(self, *, is_over: Callable[[], bool], wake_fd: int, pause_s: Callable[[], float | None]) -> None:
+        """Carry output until `is_over`, which is asked whenever `wake_fd` is readable; then what is left of it.
 
         A descendant of the command that still holds the streams is not waited for. Nothing here wakes up while
-        there is no output and no signal.
+        there is no output and no signal, unless `pause_s` says how many seconds to wait at most.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(wake_fd, selectors.EVENT_READ)
             for channel in self._channels:
                 channel.close_command_end()
                 selector.register(channel.source, selectors.EVENT_READ, channel)
-            while not has_ended():
-                for key, _ in selector.select():
+            while not is_over():
+                for key, _ in selector.select(pause_s()):
                     if key.data is None:
                         _try(lambda: os.read(wake_fd, 4096))
                     elif not _transferred(key.data):
@@ -187,6 +192,30 @@ class Relay:
         changed = [channel.copy_size() for channel in self._channels if channel.is_terminal and channel.source >= 0]
         if any(changed):  # the command may have asked for the size before we had set it
             os.killpg(0, signal.SIGWINCH)
+
+
+class Straight:
+    """Lets a command in the background write into the log itself, and read nothing; used as Relay is."""
+
+    failures: Sequence[OSError] = ()
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def __enter__(self) -> Self:
+        self._nothing = os.open(os.devnull, os.O_RDONLY)
+        self.streams = {"stdin": self._nothing, "stdout": self._log.descriptor, "stderr": self._log.descriptor}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._nothing)
+        self._log.close()
+
+    def run(self, *, is_over: Callable[[], bool], wake_fd: int, pause_s: Callable[[], float | None]) -> None:
+        """Wait until `is_over`, as Relay.run does."""
+        while not is_over():
+            select.select([wake_fd], [], [], pause_s())
+            _try(lambda: os.read(wake_fd, 4096))
 
 
 def _transferred(channel: Channel) -> int:

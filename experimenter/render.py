@@ -3,19 +3,24 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from experimenter.names import name_of
+from experimenter.running import Running
 from experimenter.storable import dotted, dumps
 from experimenter.store import Experiment
-from experimenter.text import visible
+from experimenter.text import readable_size, visible
 
 _GAP = "  "
 _COLUMNS = ("tag", "id", "name", "status", "started", "finished", "code.commit")
 _HEADINGS = ("ID", "NAME", "STARTED", "STATUS", "PARAMETERS", "RESULTS", "CODE")
 _WIDEST = 60  # columns that a cell is filled up to where lines may be of any length
 _ELASTIC = (1, 4, 5)  # the columns that are cut when a line is too long
+_HEADINGS_OF_RUNNING = ("ID", "NAME", "STATE", "PID", "STARTED", "ELAPSED", "CPU", "MEMORY", "HOST", "COMMAND")
+_ELASTIC_OF_RUNNING = (1, 8, 9)
+_NUMBERS_OF_RUNNING = (3, 5, 6, 7)
 
 
 def row(experiment: Experiment) -> dict[str, Any]:
@@ -30,14 +35,34 @@ def row(experiment: Experiment) -> dict[str, Any]:
 
 def table(experiments: Iterable[Experiment], *, width: int | None) -> list[str]:
     """Return lines, the first a heading, a line for each experiment; cut to `width` columns where it is given."""
-    rows = [_HEADINGS, *(_cells(experiment) for experiment in experiments)]
+    return aligned([_HEADINGS, *(_cells(experiment) for experiment in experiments)], _ELASTIC, width=width)
+
+
+def table_of_running(experiments: Iterable[Running], *, width: int | None) -> list[str]:
+    """Return lines, the first a heading, a line for each running experiment; cut to `width` where it is given."""
+    rows = [_HEADINGS_OF_RUNNING, *(_cells_of_running(one) for one in experiments)]
+    return aligned(rows, _ELASTIC_OF_RUNNING, width=width, right=_NUMBERS_OF_RUNNING)
+
+
+def aligned(
+    rows: Sequence[Sequence[str]], elastic: Sequence[int], *, width: int | None, right: Sequence[int] = ()
+) -> list[str]:
+    """Return rows of visible cells as lines, the cells of `right` flush right; the elastic ones are cut first."""
     widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
     if width is None:
         widths = [min(taken, _WIDEST) for taken in widths]
-        return [_GAP.join(map(_padded, cells, widths)).rstrip() for cells in rows]
-    widths = [min(taken, width) for taken in widths]
-    _shrink(widths, width)
-    return [_GAP.join(map(_fitted, cells, widths)).rstrip() for cells in rows]
+    else:
+        widths = [min(taken, width) for taken in widths]
+        _shrink(widths, elastic, width)
+    lines = []
+    for cells in rows:
+        shown = [cell if width is None else _fitted(cell, taken) for cell, taken in zip(cells, widths, strict=True)]
+        padded = [
+            _padded(cell, taken, right=place in right)
+            for place, (cell, taken) in enumerate(zip(shown, widths, strict=True))
+        ]
+        lines.append(_GAP.join(padded).rstrip())
+    return lines
 
 
 def details(experiment: Experiment) -> list[str]:
@@ -115,9 +140,38 @@ def _local_time(started: str) -> str:
         return started
 
 
-def _shrink(widths: list[int], width: int) -> None:
+def _cells_of_running(running: Running) -> tuple[str, ...]:
+    pid_file = running.entry.pid_file
+    cells = (
+        running.entry.id,
+        name_of(running.entry.tag),
+        running.state,
+        str(pid_file.command.pid if pid_file.command else "-"),
+        running.entry.started.astimezone().strftime("%Y-%m-%d %H:%M"),
+        _duration(running.elapsed_s),
+        "-" if running.cpu_percent is None else f"{running.cpu_percent:.0f}%",
+        "-" if running.memory_bytes is None else readable_size(running.memory_bytes),
+        pid_file.host,
+        " ".join(pid_file.words),
+    )
+    return tuple(map(visible, cells))
+
+
+def _duration(elapsed_s: float) -> str:
+    """Return seconds as people say them: `12s`, `3m 20s`, `5h 07m`, `12d 3h`."""
+    minutes, seconds = divmod(max(0, int(elapsed_s)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {seconds:02}s" if minutes else f"{seconds}s"
+
+
+def _shrink(widths: list[int], elastic: Sequence[int], width: int) -> None:
     """Take from the widest column until a line fits: of the elastic ones first, then of all."""
-    for columns, narrowest in ((_ELASTIC, 8), (range(len(widths)), 4)):
+    for columns, narrowest in ((elastic, 8), (range(len(widths)), 4)):
         while sum(widths) + len(_GAP) * (len(widths) - 1) > width:
             widest = max(columns, key=widths.__getitem__)
             if widths[widest] <= narrowest:
@@ -126,17 +180,18 @@ def _shrink(widths: list[int], width: int) -> None:
 
 
 def _fitted(text: str, width: int) -> str:
-    """Return `text` filled, or cut with an ellipsis, to `width` columns."""
+    """Return `text`, cut with an ellipsis where it is wider than `width` columns."""
     if columns_of(text) <= width:
-        return _padded(text, width)
+        return text
     cut, taken = "", 0
     for character in text:
         taken += columns_of(character)
         if taken > width - 1:
             break
         cut += character
-    return _padded(cut + "…", width)
+    return cut + "…"
 
 
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - columns_of(text))
+def _padded(text: str, width: int, *, right: bool) -> str:
+    filling = " " * (width - columns_of(text))
+    return filling + text if right else text + filling

@@ -1,6 +1,8 @@
 """What a command leaves as results: JSON objects in files, and marker lines on its stdout."""
 
+import contextlib
 import fcntl
+import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from experimenter.storable import dumps, loads, merged, storable
 from experimenter.text import visible
 
 MARKER = b"EXPERIMENTER_RESULTS "
+_LONGEST_BAR = 1024 * 1024
 
 
 class MarkerLines:
@@ -63,6 +66,26 @@ class MarkerLines:
             return whole + 1
         last = piece.rfind(b"\n", place)
         return last + 1 if last >= 0 and MARKER.startswith(piece[last + 1 :]) else -1
+
+
+def markers_in(log: Path) -> list[bytes]:
+    """Return what follows the markers in the lines of a log; nothing if there is no log.
+
+    A log has stdout and stderr in one. So a marker counts also behind a progress bar, which draws over its own line
+    by carriage returns and may not have ended it.
+    """
+    found: list[bytes] = []
+    with contextlib.suppress(FileNotFoundError, ValueError), log.open("rb") as file:  # mmap(2) takes no empty file
+        text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        place = text.find(MARKER)
+        while place >= 0:
+            before = text[text.rfind(b"\n", max(0, place - _LONGEST_BAR), place) + 1 : place]
+            end = text.find(b"\n", place)
+            end = end if end >= 0 else len(text)
+            if not before or b"\r" in before:
+                found.append(text[place + len(MARKER) : end].rstrip(b"\r"))
+            place = text.find(MARKER, end)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

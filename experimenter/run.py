@@ -4,27 +4,29 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experimenter import environment, live, names
+from experimenter import environment, live, names, registry
+from experimenter.editable import python_path
 from experimenter.plumbing import Repo
-from experimenter.process import Ending
-from experimenter.relay import Log, Relay
-from experimenter.results import MarkerLines, ResultsFile
+from experimenter.process import Child, Ending
+from experimenter.relay import Log, Relay, Straight
+from experimenter.results import MarkerLines, ResultsFile, markers_in
 from experimenter.settings import Settings
 from experimenter.signals import Signals
 from experimenter.text import visible
+from experimenter.worktree import WorkTree
 
 _log = logging.getLogger("experimenter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the user asked of a run."""
+    """What the user asked of a run. `links`, relative to the top of the work tree, are for an isolated one."""
 
     name: str | None = None
     description: str | None = None
@@ -32,6 +34,8 @@ class Options:
     results_file: Path | None = None
     keep: bool = False
     allow_secrets: bool = False
+    isolated: bool = False
+    links: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +46,18 @@ class Outcome:
     ended_by: int | None
 
 
-def run(repo: Repo, command: Sequence[str], options: Options, settings: Settings) -> Outcome:
+# Is told, with the experiment's id and the log's descriptor, that a command in the background has started.
+OnStart = Callable[[str, int], None]
+
+
+def run(
+    repo: Repo, command: Sequence[str], options: Options, settings: Settings, *, on_start: OnStart | None = None
+) -> Outcome:
     """Run `command` on the code state of the work tree, and record in its tag what came of it.
 
-    The tag is removed if the command fails or is interrupted, unless `options.keep`. Raises CommandNotFound,
-    CommandNotExecutable and every other ExperimenterError from before the command's start, with nothing left behind.
+    With `on_start` it runs in the background: its output goes to the log alone. The tag is removed if the command fails
+    or is interrupted, unless `options.keep`. Raises CommandNotFound, CommandNotExecutable and every other
+    ExperimenterError from before the command's start, with nothing left behind.
     """
     with Signals() as signals:
         begun = live.begin(
@@ -57,13 +68,51 @@ def run(repo: Repo, command: Sequence[str], options: Options, settings: Settings
             command=command,
             parameters=options.parameters,
             allow_secrets=options.allow_secrets,
+            keep=options.keep,
+            grace_s=settings.grace_s,
         )
         try:
-            ran = _execute(begun, command, options, signals)
+            workplace = _Workplace.prepare(begun, command, options)
+            ran = _execute(begun, command, workplace, signals, on_start)
         except BaseException:
-            live.cancel(begun)
+            signals.kill_tree()
+            live.cancel(repo, begun.entry)
             raise
-        return _settle(begun, ran, signals, options)
+        return _settle(begun, ran, workplace, signals, options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Workplace:
+    """Where the command runs, what it finds in its environment, and where it writes the file of `--results`."""
+
+    work_tree: WorkTree | None = None
+    directory: Path | None = None
+    env: Mapping[str, str]
+    results_file: Path | None
+
+    @classmethod
+    def prepare(cls, begun: live.Live, command: Sequence[str], options: Options) -> "_Workplace":
+        """Return the place that we are in, or make a private work tree."""
+        env = _environment(begun, options)
+        if not options.isolated:
+            return cls(env=env, results_file=options.results_file)
+        place = begun.entry.work_tree
+        work_tree = WorkTree.make(begun.repo, begun.experiment.commit, place, links=options.links)
+        path, left = python_path(work_tree, command, env)
+        for package in left:
+            _log.warning("the editable install of %s cannot be overridden; edits made meanwhile reach the run", package)
+        return cls(
+            work_tree=work_tree,
+            directory=work_tree.directory,
+            env={**env, "PWD": str(work_tree.directory), **({"PYTHONPATH": path} if path else {})},
+            results_file=options.results_file and work_tree.mapped(options.results_file),
+        )
+
+    def drift(self, begun: live.Live) -> Mapping[str, Any] | None:
+        """Return the record's `drift`: what changed here while the command ran."""
+        repo = self.work_tree.private if self.work_tree else begun.repo
+        scratch = repo.index if self.work_tree else begun.entry.index
+        return live.drift(repo, scratch=scratch, results_file=self.results_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,54 +124,58 @@ class _Ran:
     results: Sequence[live.Source]
 
 
-def _execute(begun: live.Live, command: Sequence[str], options: Options, signals: Signals) -> _Ran:
+def _execute(
+    begun: live.Live, command: Sequence[str], workplace: _Workplace, signals: Signals, on_start: OnStart | None
+) -> _Ran:
     """Run the command to its end, its output passed on and logged."""
-    variables, warnings = environment.of_parameters(options.parameters)
-    for warning in warnings:
-        _log.warning("%s", warning)
-    begun.entry.save_parameters(options.parameters)
-    file = ResultsFile.before(options.results_file) if options.results_file else None
+    entry = begun.entry
+    file = ResultsFile.before(workplace.results_file) if workplace.results_file else None
     markers: list[bytes] = []
     lines = MarkerLines(markers.append)
-    log = Log(begun.entry.state.log(begun.entry.id))
+    log = Log(entry.state.log(entry.id))
     started_s = time.monotonic()
-    with Relay(log, on_stdout=lines.feed) as relay:
-        env = _environment(begun, variables)
-        child = signals.start(command, env=env, stdout=relay.stdout, stderr=relay.stderr)
-        try:
-            begun.entry.save_command(child.identity)
-            relay.run(wake_fd=signals.wake_fd, has_ended=child.has_ended)
-        except BaseException:
-            child.kill_tree()
-            raise
+    with Straight(log) if on_start else Relay(log, on_stdout=lines.feed) as output:
+        child = signals.start(
+            command,
+            tag=entry.tag,
+            on_fork=partial(entry.save_command, results_file=file),
+            env=workplace.env,
+            cwd=workplace.directory,
+            **output.streams,
+        )
+        if on_start:
+            on_start(entry.id, log.descriptor)
+        output.run(is_over=partial(_is_over, begun, child, signals), wake_fd=signals.wake_fd, pause_s=signals.pause_s)
         signals.hold()
     lines.finish()
-    for error in relay.failures:
+    for error in output.failures:
         _log.warning("output of the command was lost: %s", error.strerror)
     if log.failure:
         _log.warning("the log %s is cut short: %s", log.path, log.failure.strerror)
     assert child.ending
     wall_s = time.monotonic() - started_s
+    markers += markers_in(log.path) if on_start else []
     found = [live.Source("a result on stdout", partial(bytes, marker)) for marker in markers]
     if file:
         found.insert(0, live.Source(visible(str(file.path)), file.read))
     return _Ran(ending=child.ending, wall_s=wall_s, results=found)
 
 
-def _settle(begun: live.Live, ran: _Ran, signals: Signals, options: Options) -> Outcome:
+def _settle(begun: live.Live, ran: _Ran, workplace: _Workplace, signals: Signals, options: Options) -> Outcome:
     """Store the finished record in the tag, or remove the tag."""
-    ending, status = ran.ending, _status(ran.ending, signals)
-    results = live.collect_results(begun, *ran.results)
-    if options.keep or status == "completed":
+    phase = begun.entry.phase
+    begun.entry.mark_settling()
+    ending, status = ran.ending, _status(ran.ending, signals) if phase == registry.ENDING else "stopped"
+    results = live.collect_results(begun.entry, *ran.results)
+    if options.keep or status == "completed" or phase == registry.STOPPING_KEPT:
         usage = {"cpu_s": round(ending.cpu_s, 3), "max_rss_bytes": ending.max_rss_bytes}
-        resources = {"wall_s": round(ran.wall_s, 3), **usage}
         live.complete(
             begun,
             status=status,
             results=results,
-            results_file=options.results_file,
+            drift=workplace.drift(begun),
             exit_code=ending.exit_code,
-            resources=resources,
+            resources={"wall_s": round(ran.wall_s, 3), **usage},
         )
         _report_kept(begun, status, results)
     else:
@@ -131,9 +184,13 @@ def _settle(begun: live.Live, ran: _Ran, signals: Signals, options: Options) -> 
     return Outcome(exit_code=ending.exit_code, ended_by=signals.ended_by(ending))
 
 
-def _environment(begun: live.Live, parameters: Mapping[str, str]) -> dict[str, str]:
+def _environment(begun: live.Live, options: Options) -> dict[str, str]:
     """Return the environment of the command: ours, with what it has to know of its experiment."""
     experiment, entry = begun.experiment, begun.entry
+    variables, warnings = environment.of_parameters(options.parameters)
+    for warning in warnings:
+        _log.warning("%s", warning)
+    entry.save_parameters(options.parameters)
     identity = {
         environment.TAG: experiment.tag,
         environment.ID: experiment.id,
@@ -142,7 +199,17 @@ def _environment(begun: live.Live, parameters: Mapping[str, str]) -> dict[str, s
         environment.PARAMS_FILE: str(entry.parameters),
         environment.RESULTS_FILE: str(entry.results),
     }
-    return {**environment.without_ours(os.environ), **parameters, **identity}
+    return {**environment.without_ours(os.environ), **variables, **identity}
+
+
+def _is_over(begun: live.Live, child: Child, signals: Signals) -> bool:
+    """Say whether the command has ended, and with it the run.
+
+    While somebody stops it, the run is over only when the whole tree has gone: no git of ours should meet the killing.
+    """
+    if not child.has_ended():
+        return False
+    return begun.entry.claim(registry.ENDING) or begun.entry.phase == registry.ENDING or signals.tree_is_gone()
 
 
 def _status(ending: Ending, signals: Signals) -> str:

@@ -1,39 +1,47 @@
 """What the user has set: an option, else `git config experimenter.<option>`, else the default."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from experimenter.errors import BadSetting
 from experimenter.text import visible
 
 _SIZE = re.compile(r"(?P<number>\d{1,30}(\.\d{1,30})?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)
+_OPTIONS = {"max_file_size_bytes": "--max-file-size", "grace_s": "--grace"}
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of one repository."""
+    """The settings of one repository. `link` are paths relative to the top of the work tree."""
 
     max_file_size_bytes: int = 50 * 1024**2
     keep_logs: int = 100
+    grace_s: float = 10.0
+    link: tuple[str, ...] = ()
 
     @classmethod
-    def from_config(cls, config: Mapping[str, str], *, max_file_size: str | None = None) -> Self:
+    def from_config(
+        cls, config: Mapping[str, Sequence[str]], *, max_file_size: str | None = None, grace: str | None = None
+    ) -> Self:
         """Return the settings in `config` (keys in lower case, without `experimenter.`), options over them.
 
-        Raises BadSetting for a value that cannot be read.
+        Of several values of one key the last counts, except for `link`. Raises BadSetting for one that cannot be read.
         """
-        given: dict[str, int] = {}
-        if max_file_size is not None:
-            given["max_file_size_bytes"] = size_bytes(max_file_size, option="--max-file-size")
-        elif "maxfilesize" in config:
-            value = config["maxfilesize"]
-            given["max_file_size_bytes"] = size_bytes(value, option="git config experimenter.maxFileSize")
-        if "keeplogs" in config:
-            given["keep_logs"] = _count(config["keeplogs"], option="git config experimenter.keepLogs")
-        return cls(**given)
+        given: dict[str, Any] = {}
+        readers: tuple[tuple[str, str | None, str, Callable[..., Any]], ...] = (
+            ("max_file_size_bytes", max_file_size, "maxFileSize", size_bytes),
+            ("grace_s", grace, "grace", seconds),
+            ("keep_logs", None, "keepLogs", _count),
+        )
+        for field, option, name, read in readers:
+            if option is not None:
+                given[field] = read(option, option=_OPTIONS[field])
+            elif name.lower() in config:
+                given[field] = read(config[name.lower()][-1], option=f"git config experimenter.{name}")
+        return cls(**given, link=tuple(config.get("link", ())))
 
 
 def size_bytes(text: str, *, option: str) -> int:
@@ -44,6 +52,13 @@ def size_bytes(text: str, *, option: str) -> int:
     whole, _, fraction = match["number"].partition(".")
     scale: int = 1024 ** _UNITS[match["unit"].lower()]
     return int(whole + fraction) * scale // int("1" + "0" * len(fraction))
+
+
+def seconds(text: str, *, option: str) -> float:
+    """Return a number of seconds such as `10` or `0.5`; raise BadSetting."""
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        raise BadSetting(f"{option}: '{visible(text)}' is no number of seconds; write one such as 10 or 0.5")
+    return float(text)
 
 
 def _count(text: str, *, option: str) -> int:

@@ -9,10 +9,12 @@ from types import FrameType
 from typing import Any, Self
 
 from experimenter.errors import Interrupted
-from experimenter.process import Child, Ending
+from experimenter.process import Child, Ending, Identity, adopt_orphans
+from experimenter.tree import Tree
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_LOOK_AGAIN_S = 0.05
 _ENDING_BLOCKS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -28,9 +30,11 @@ class Signals:
     def __init__(self) -> None:
         self.received: list[int] = []
         self._child: Child | None = None
+        self._tree: Tree | None = None
         self._is_starting = False
         self._previous: dict[int, Any] = {}
         self.wake_fd = -1
+        self._is_waiting_for_tree = False
 
     def __enter__(self) -> Self:
         self.wake_fd, self._wake_end = os.pipe()
@@ -50,14 +54,30 @@ class Signals:
         os.close(self.wake_fd)
         os.close(self._wake_end)
 
-    def start(self, command: Sequence[str], **options: Any) -> Child:
-        """Start the command as Child.start does; signals that arrive meanwhile reach it as soon as it runs."""
+    def start(self, command: Sequence[str], *, tag: str, **options: Any) -> Child:
+        """Start the command of an experiment as Child.start does; signals that arrive meanwhile reach it then."""
         self._is_starting = True
+        adopt_orphans()
         child = Child.start(command, **options)
+        self._tree = Tree(tag=tag, command=child.identity, wrapper=Identity.of(os.getpid()))
         self._child = child
         for signum in self.received:
             child.send(signum)
         return child
+
+    def kill_tree(self) -> None:
+        """Kill the command and all that it has started."""
+        if self._tree:
+            self._tree.kill()
+
+    def tree_is_gone(self) -> bool:
+        """Say whether nothing is left of the command and all that it has started; `pause_s` is short from now on."""
+        self._is_waiting_for_tree = True
+        return not (self._tree and self._tree.members())
+
+    def pause_s(self) -> float | None:
+        """Return how long to wait for `wake_fd` at most: for ever, unless the end of the tree is waited for."""
+        return _LOOK_AGAIN_S if self._is_waiting_for_tree else None
 
     def hold(self) -> None:
         """Ignore signals from now on, as git's commands will that are started meanwhile: what came of it is stored."""
@@ -92,7 +112,7 @@ class Signals:
             return
         if is_second:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            self._child.kill_tree()
+            self.kill_tree()
         elif signum != signal.SIGINT or not _in_foreground():
             self._child.send(signum)
 

@@ -1,16 +1,20 @@
 """Experiments as git keeps them: one annotated tag each, its message the record, its target the code state."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from experimenter import names
 from experimenter.errors import ExperimenterError, GitFailed, NewerRecord, NotARecord
 from experimenter.plumbing import Repo, delete_ref, update_ref
-from experimenter.process import host
+from experimenter.process import any_is_called, host
 from experimenter.record import Record
 
 _FORMAT = "%00".join(["%(refname:strip=2)", "%(objectname)", "%(*objectname)", "%(contents)", ""])
+_LOOK_AGAIN_S = 0.05
+_OWN_LOCK_S, _PACKED_LOCK_S = 0.5, 10.0  # git holds one for milliseconds, and waits for another's for 10 s
 _Row = tuple[str, str, str, bytes]  # tag, the tag object, the commit, the message
 
 
@@ -76,6 +80,29 @@ def read(repo: Repo, tag: str) -> Experiment:
         except (NotARecord, NewerRecord) as error:
             raise type(error)(f"{tag}: {error}") from error
     raise NotARecord(f"{tag} is gone")
+
+
+def find(repo: Repo, tag: str) -> Experiment | None:
+    """Return the experiment of a tag; nothing if there is no such tag, or none with a record that we can read."""
+    try:
+        return read(repo, tag)
+    except (NotARecord, NewerRecord):
+        return None
+
+
+def break_stale_locks(repo: Repo, tag: str, *, since: datetime) -> None:
+    """Remove the locks that git left on a tag's ref, and on the packed refs, when it was killed.
+
+    Only for a tag that no living process is at work on. A lock on the packed refs is broken only if it is younger
+    than the experiment, stays the same for as long as git itself would wait, and no git lives here that might hold it.
+    """
+    own, packed = (_lock_of(repo.common_dir / name) for name in (_ref(tag), "packed-refs"))
+    if _stays(own, for_s=_OWN_LOCK_S):
+        own.unlink(missing_ok=True)
+    is_young = packed.exists() and packed.stat().st_mtime >= since.timestamp()
+    if is_young and _stays(packed, for_s=_PACKED_LOCK_S) and not any_is_called("git"):
+        packed.with_suffix(".new").unlink(missing_ok=True)
+        packed.unlink(missing_ok=True)
 
 
 def listing(repo: Repo, *, tree: str | None = None) -> Listing:
@@ -148,6 +175,30 @@ def _tagger(repo: Repo) -> str:
         return repo.git("var", "GIT_COMMITTER_IDENT").decode(errors="replace").strip()
     except GitFailed:  # nobody has told git who they are, as in a container
         return f"experimenter <experimenter@{host()}> {int(datetime.now(UTC).timestamp())} +0000"
+
+
+def _stays(lock: Path, *, for_s: float) -> bool:
+    """Say whether a lock is there, and stays the same one for so many seconds."""
+    first = _stamp(lock)
+    deadline = time.monotonic() + for_s
+    while first and time.monotonic() < deadline:
+        time.sleep(_LOOK_AGAIN_S)
+        if _stamp(lock) != first:
+            return False
+    return first is not None
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _lock_of(path: Path) -> Path:
+    """Return the file by which git claims another."""
+    return path.with_name(path.name + ".lock")
 
 
 def _ref(tag: str) -> str:

@@ -57,3 +57,13 @@ def escaped_json(document: str) -> str:
     if document.isascii() and "\x7f" not in document:
         return document
     return _CONTROLS_THAT_JSON_LEAVES.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+
+
+def readable_size(size_bytes: int) -> str:
+    """Return a number of bytes as people say it, to the base of 1024: `12 bytes`, `3.5 MiB`."""
+    size: float = size_bytes
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.1f} {unit}" if unit != "bytes" else f"{size_bytes} bytes"
+        size /= 1024
+    return f"{size:.1f} GiB"

@@ -1,5 +1,6 @@
 """What users get to read when something is wrong: one line that helps, and nothing half-made left behind."""
 
+import json
 import os
 import re
 import subprocess
@@ -114,7 +115,12 @@ def test_a_full_disk_at_the_start(small_disk: Path, free_kib: int) -> None:
         assert len(tags_in(small_disk)) == 1
     else:
         assert "No space left on device" in complaint(done, 125)
-        nothing_left(small_disk)
+        (small_disk.parent / "filler").unlink()
+        listed = json.loads(experimenter("list", "--json", cwd=small_disk).stdout)
+        # A command that had succeeded before the disk was full has its record now.
+        assert {entry["status"] for entry in listed} <= {"completed"}
+        assert len(tags_in(small_disk)) == len(listed)
+        assert list(small_disk.glob(".git/experimenter/runs/*")) == []
     assert list(small_disk.rglob("*.lock")) == []
 
 

@@ -7,9 +7,11 @@ import pytest
 from conftest import experimenter, sh, tags
 from experimenter import ExperimentData
 from experimenter.errors import ExperimentAmbiguous, ExperimenterError, ExperimentUnknown, ExtraMissing, StatusUnknown
-from experimenter.explore import find, show, wait
+from experimenter.explore import show
+from experimenter.find import find
 from experimenter.names import id_of
 from experimenter.plumbing import find_repo
+from experimenter.running import wait
 
 
 @pytest.fixture

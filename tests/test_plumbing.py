@@ -28,11 +28,16 @@ def test_a_linked_worktree_shares_the_common_directory(repo: Path) -> None:
 
 
 def test_reads_the_configuration_by_option(repo: Path) -> None:
-    sh("git config experimenter.maxFileSize 1k; git config experimenter.maxFileSize 2k; git config other.x 1")
+    sh("git config experimenter.maxFileSize 1k; git config --add experimenter.maxFileSize 2k; git config other.x 1")
     sh("git config --bool experimenter.push yes; git config experimenter.text 'a\nb=c'")
     sh("printf '[experimenter]\\n\\tquiet\\n' >> .git/config")
 
-    assert config(find_repo(repo)) == {"maxfilesize": "2k", "push": "true", "quiet": "true", "text": "a\nb=c"}
+    assert config(find_repo(repo)) == {
+        "maxfilesize": ["1k", "2k"],
+        "push": ["true"],
+        "quiet": ["true"],
+        "text": ["a\nb=c"],
+    }
 
 
 def test_refs_change_only_from_the_value_that_was_read(repo: Path) -> None:

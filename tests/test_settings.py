@@ -43,11 +43,11 @@ def test_without_any_setting_there_are_the_defaults() -> None:
 
 
 def test_the_option_comes_before_git_config() -> None:
-    config = {"maxfilesize": "1M", "keeplogs": "7"}
+    config = {"maxfilesize": ["1k", "1M"], "keeplogs": ["7"]}
 
     assert Settings.from_config(config) == Settings(max_file_size_bytes=1024**2, keep_logs=7)
     assert Settings.from_config(config, max_file_size="1k").max_file_size_bytes == 1024
-    assert Settings.from_config({"maxfilesize": "nonsense"}, max_file_size="1k").max_file_size_bytes == 1024
+    assert Settings.from_config({"maxfilesize": ["nonsense"]}, max_file_size="1k").max_file_size_bytes == 1024
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_the_option_comes_before_git_config() -> None:
 )
 def test_a_wrong_git_config_is_named_as_the_user_wrote_it(key: str, name: str, value: str) -> None:
     with pytest.raises(BadSetting, match=f"git config experimenter.{name}: '{value}'"):
-        Settings.from_config({key: value})
+        Settings.from_config({key: [value]})

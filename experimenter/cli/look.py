@@ -1,18 +1,15 @@
 """Commands that look at experiments: list, show."""
 
 import gc
-import os
-import sys
 from collections.abc import Sequence
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 import click
 
-from experimenter.cli.main import find_current_repo, speak
+from experimenter.cli.main import find_current_repo, settle_leftovers, speak
+from experimenter.cli.printing import print_lines, table_width
 
 if TYPE_CHECKING:
-    from experimenter.plumbing import Repo
     from experimenter.store import Experiment
 
 
@@ -40,14 +37,14 @@ def list_command(revision: str | None, strict: bool, name: str | None, as_json: 
 
     gc.disable()  # it would walk through all the records again and again, a tenth of the time, and find nothing
     repo = find_current_repo()
+    settle_leftovers(repo)
     found = explore.matching(repo, revision=revision, with_results=strict, name=name)
     if as_json:
         _print_json(found)
     elif as_csv:
         click.echo(render.csv_document(found), nl=False)
     elif found:
-        width = get_terminal_size().columns if sys.stdout.isatty() else None
-        _print_lines(repo, render.table(found, width=width), has_heading=True)
+        print_lines(repo, render.table(found, width=table_width()), has_heading=True)
     else:
         click.echo("Note: no experiments here yet, or none that match", err=True)
 
@@ -74,7 +71,7 @@ def show_command(experiment: str, as_json: bool) -> None:
 
         click.echo(dumps(explore.as_json(found), indent=2))
     else:
-        _print_lines(repo, render.details(found), has_heading=False)
+        print_lines(repo, render.details(found), has_heading=False)
 
 
 def _print_json(found: "Sequence[Experiment]") -> None:
@@ -85,21 +82,3 @@ def _print_json(found: "Sequence[Experiment]") -> None:
     for place, experiment in enumerate(found):
         click.echo(("[\n" if place == 0 else ",\n") + dumps(as_json(experiment)), nl=False)
     click.echo("\n]" if found else "[]")
-
-
-def _print_lines(repo: "Repo", lines: Sequence[str], *, has_heading: bool) -> None:
-    """Print lines; on a terminal with a heading in bold, and by the user's pager if they are too many for it."""
-    text = "\n".join(lines)
-    if not sys.stdout.isatty():
-        click.echo(text)
-        return
-    from experimenter.plumbing import pager
-    from experimenter.process import page
-
-    if has_heading and "NO_COLOR" not in os.environ:
-        text = "\n".join([click.style(lines[0], bold=True), *lines[1:]])
-    users = pager(repo) if len(lines) >= get_terminal_size().lines else ""
-    if users in ("", "cat"):
-        click.echo(text)
-    else:
-        page(text + "\n", pager=users)

@@ -14,9 +14,12 @@ from experimenter.errors import ExperimenterError, Interrupted
 
 _COMMANDS = {
     "list": "experimenter.cli.look",
+    "logs": "experimenter.cli.control",
+    "ps": "experimenter.cli.control",
     "run": "experimenter.cli.run",
     "show": "experimenter.cli.look",
-    "wait": "experimenter.cli.run",
+    "stop": "experimenter.cli.control",
+    "wait": "experimenter.cli.control",
 }
 _EXIT_OF_RUN = 125
 _EPIPE_STATUS = 141  # as a program that dies of SIGPIPE
@@ -62,6 +65,7 @@ def experimenter(directories: tuple[str, ...]) -> None:
       experimenter                     all experiments
       experimenter -c HEAD             those on exactly the code of HEAD
       experimenter show baseline       everything about one
+      experimenter ps                  what runs now
     """  # noqa: D301 - \b is click's mark
     for directory in directories:
         try:
@@ -93,7 +97,14 @@ def main() -> NoReturn:
 
 
 def _fail(error: click.ClickException | ExperimenterError | OSError) -> int:
-    """Show an error in one line, with what belongs to it below; return the exit status."""
+    """Show an error; return the exit status."""
+    status = show_error(error)
+    is_about_command = status in (126, 127)
+    return _EXIT_OF_RUN if _is_run() and not is_about_command else status
+
+
+def show_error(error: click.ClickException | ExperimenterError | OSError) -> int:
+    """Show an error in one line, with what belongs to it below; return the exit status that belongs to it."""
     from experimenter.text import visible
 
     details: tuple[str, ...] = ()
@@ -112,8 +123,7 @@ def _fail(error: click.ClickException | ExperimenterError | OSError) -> int:
 
         traceback.print_exception(error)
     _say("\n".join([f"Error: {visible(message)}", *(f"  {visible(detail)}" for detail in details)]))
-    is_about_command = status in (126, 127)
-    return _EXIT_OF_RUN if _is_run() and not is_about_command else status
+    return status
 
 
 def _say(text: str) -> None:
@@ -169,3 +179,10 @@ def find_current_repo() -> Any:
     from experimenter.plumbing import find_repo
 
     return find_repo(Path())
+
+
+def settle_leftovers(repo: Any) -> None:
+    """Settle what a crash left behind, before we look at what is there."""
+    from experimenter.settle import settle
+
+    settle(repo)

@@ -1,10 +1,18 @@
-"""Commands that start experiments and wait for them: run, wait."""
+"""Commands that start experiments: run."""
 
+import os
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from experimenter.cli.main import find_current_repo, speak
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from experimenter.run import Outcome
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -23,6 +31,13 @@ from experimenter.cli.main import find_current_repo, speak
     help="A JSON object that the command itself writes: its results.",
 )  # fmt: skip
 @click.option("--keep", is_flag=True, help="Keep the record also when the command fails or is stopped.")
+@click.option("-d", "--detach", is_flag=True, help="Run in the background: print the id, send output to the log.")
+@click.option("--isolated", is_flag=True, help="Run in a private work tree of exactly the code as it is now.")
+@click.option(
+    "--link", "links", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
+    help="With --isolated: an ignored path (data, caches) to appear there, too. May be repeated.",
+)  # fmt: skip
+@click.option("--grace", metavar="SECONDS", help="Time between asking and killing when it is stopped (default 10).")
 @click.option("--max-file-size", metavar="SIZE", help="Refuse larger untracked files (default 50M).")
 @click.option("--allow-secrets", is_flag=True, help="Store untracked files that look like secrets, too.")
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
@@ -33,6 +48,10 @@ def run_command(
     assignments: tuple[str, ...],
     results_file: Path | None,
     keep: bool,
+    detach: bool,
+    isolated: bool,
+    links: tuple[Path, ...],
+    grace: str | None,
     max_file_size: str | None,
     allow_secrets: bool,
     command: tuple[str, ...],
@@ -52,49 +71,63 @@ def run_command(
       experimenter run -- python train.py
       experimenter run -n base --params base.yaml -p lr=0.1 -- python train.py
       experimenter run --results metrics.json -- ./simulate.sh --fast
+      experimenter run -d --isolated --link data -- python train.py
     """  # noqa: D301 - \b is click's mark
     if not command:
         raise click.UsageError("no command to run; write it after --", click.get_current_context())
+    if links and not isolated:
+        raise click.UsageError("--link is for --isolated", click.get_current_context())
     speak()
-    from experimenter import names
+    from experimenter import names, worktree
     from experimenter.plumbing import config
     from experimenter.run import Options, run
     from experimenter.settings import Settings
-    from experimenter.signals import die_of
+    from experimenter.settle import settle
 
     if name is not None:
         names.checked(name)
+    parameters = _parameters(files, assignments)
+    repo = find_current_repo()
+    settings = Settings.from_config(config(repo), max_file_size=max_file_size, grace=grace)
     options = Options(
         name=name,
         description=description,
-        parameters=_parameters(files, assignments),
+        parameters=parameters,
         results_file=results_file and results_file.absolute(),  # the command may remove the folder we are in
         keep=keep,
         allow_secrets=allow_secrets,
+        isolated=isolated,
+        links=worktree.checked_links(repo, links, settings.link) if isolated else (),
     )
-    repo = find_current_repo()
-    settings = Settings.from_config(config(repo), max_file_size=max_file_size)
-    outcome = run(repo, command, options, settings)
-    if outcome.ended_by:
-        die_of(outcome.ended_by)
-        return 128 + outcome.ended_by
-    return outcome.exit_code
+    settle(repo, settings)
+    start = partial(run, repo, command, options, settings)
+    return _in_background(start) if detach else _status_of(start())
 
 
-@click.command("wait")
-@click.argument("experiment", metavar="EXP")
-def wait_command(experiment: str) -> int:
-    """Wait until an experiment has ended; exit with the exit status of its command.
+def _in_background(start: "Callable[..., Outcome]") -> int:
+    """Run in the background; in the foreground print the id as soon as the command has started, or fail as it did."""
+    from experimenter.detach import Background
 
-    EXP is a tag, an id, the start of an id (4 or more digits), or a name that only one bears.
+    background = Background.fork()
+    if background.is_here:
+        return _status_of(start(on_start=background.started))
+    id_, status = background.wait()
+    if id_:
+        click.echo(id_)
+        return 0
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else _end_by(-code)
 
-    \b
-    Example:
-      experimenter wait 1f3a && echo done
-    """  # noqa: D301 - \b is click's mark
-    from experimenter.explore import wait
 
-    return wait(find_current_repo(), experiment)
+def _status_of(outcome: "Outcome") -> int:
+    return _end_by(outcome.ended_by) if outcome.ended_by else outcome.exit_code
+
+
+def _end_by(signum: int) -> int:
+    from experimenter.signals import die_of
+
+    die_of(signum)
+    return 128 + signum  # the first process of a container does not die of signals
 
 
 def _parameters(files: tuple[Path, ...], assignments: tuple[str, ...]) -> dict[str, object]:

@@ -1,0 +1,145 @@
+"""Commands for experiments that are alive, or just were: ps, stop, logs, wait."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from experimenter.cli.main import find_current_repo, settle_leftovers, show_error, speak
+from experimenter.cli.printing import print_lines, table_width
+
+if TYPE_CHECKING:
+    from experimenter.registry import Entry
+    from experimenter.stop import Stopped
+
+
+@click.command("ps")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+def ps_command(as_json: bool) -> None:
+    """List the experiments of this repository that run now.
+
+    CPU and memory are those of the whole process tree, 100% being one core. An experiment is
+    'orphaned' when the process that started it was killed and only its command still lives. Those
+    of other hosts, on a shared file system, are listed as these hosts left them.
+
+    \b
+    Example:
+      experimenter ps
+    """  # noqa: D301 - \b is click's mark
+    speak()
+    from experimenter import render, running
+
+    repo = find_current_repo()
+    settle_leftovers(repo)
+    found = running.running(repo)
+    if as_json:
+        from experimenter.storable import dumps
+
+        click.echo(dumps([one.to_json() for one in found], indent=2))
+    elif found:
+        print_lines(repo, render.table_of_running(found, width=table_width()), has_heading=True)
+    else:
+        click.echo("Note: nothing runs here", err=True)
+
+
+@click.command("stop")
+@click.argument("experiments", metavar="[EXP]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Stop everything that runs here.")
+@click.option("--grace", metavar="SECONDS", help="Time between asking and killing (default: that of the run, else 10).")
+@click.option("--keep", is_flag=True, help="Keep the tag, as 'stopped', with what results there are.")
+def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | None, keep: bool) -> int:
+    """Stop running experiments: ask every process with SIGTERM, kill what is left after the grace.
+
+    Returns when the whole process tree is gone, and the tag removed (or kept). EXP is a tag, an id,
+    the start of an id (4 or more digits), or a name that only one running experiment bears.
+
+    \b
+    Examples:
+      experimenter stop baseline
+      experimenter stop --all --grace 60 --keep
+    """  # noqa: D301 - \b is click's mark
+    if bool(experiments) == everything:
+        raise click.UsageError("name the experiments to stop, or give --all", click.get_current_context())
+    speak()
+    from experimenter import running
+    from experimenter.errors import ExperimenterError
+    from experimenter.plumbing import config
+    from experimenter.settings import Settings, seconds
+    from experimenter.stop import stop
+
+    grace_s = None if grace is None else seconds(grace, option="--grace")
+    repo = find_current_repo()
+    settle_leftovers(repo)
+    settings = Settings.from_config(config(repo))
+    failed = False
+    chosen: dict[str, Entry] = {}
+    if everything:
+        chosen = {entry.tag: entry for entry in running.entries(repo) if not entry.is_elsewhere}
+        if not chosen:
+            click.echo("Note: nothing runs here", err=True)
+    for word in experiments:
+        try:
+            entry = running.chosen(repo, word)
+            chosen[entry.tag] = entry
+        except ExperimenterError as error:
+            show_error(error)
+            failed = True
+    for outcome in stop(repo, chosen.values(), settings, grace_s=grace_s, keep=keep):
+        if isinstance(outcome, ExperimenterError):
+            show_error(outcome)
+            failed = True
+        else:
+            click.echo(_sentence(outcome))
+    return 1 if failed else 0
+
+
+@click.command("logs")
+@click.argument("experiment", metavar="EXP")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the experiment has ended.")
+@click.option("--raw", is_flag=True, help="Print every byte, also what progress bars have drawn over.")
+def logs_command(experiment: str, follow: bool, raw: bool) -> None:
+    """Print the output of an experiment, while it runs or afterwards.
+
+    Progress bars that draw over their line are shown in their last state. EXP is a tag, an id, the
+    start of an id (4 or more digits), or a name; also one that failed, as long as its log is kept.
+
+    \b
+    Examples:
+      experimenter logs -f baseline
+      experimenter logs 1f3a --raw > output.txt
+    """  # noqa: D301 - \b is click's mark
+    from experimenter import logs, running
+
+    repo = find_current_repo()
+    pieces = logs.read(repo, running.located(repo, experiment), follow=follow)
+    is_terminal = sys.stdout.isatty()
+    for piece in pieces if raw else logs.collapsed(pieces, redraws=is_terminal and follow):
+        if piece:
+            sys.stdout.buffer.write(piece)
+        else:
+            sys.stdout.buffer.flush()
+
+
+@click.command("wait")
+@click.argument("experiment", metavar="EXP")
+def wait_command(experiment: str) -> int:
+    """Wait until an experiment has ended; exit with the exit status of its command.
+
+    EXP is a tag, an id, the start of an id (4 or more digits), or a name that only one bears.
+
+    \b
+    Example:
+      experimenter wait 1f3a && echo done
+    """  # noqa: D301 - \b is click's mark
+    from experimenter.running import wait
+
+    return wait(find_current_repo(), experiment)
+
+
+def _sentence(stopped: "Stopped") -> str:
+    """Say how a stop ended."""
+    how = "it ended when asked"
+    if stopped.killed_after_s is not None:
+        how = f"it was killed after {stopped.killed_after_s:g} s"
+    tag = "its tag is kept" if stopped.is_kept else "its tag was removed"
+    return f"stopped {stopped.tag} ({stopped.id}): {how}; {tag}"

@@ -1,0 +1,39 @@
+"""Finds the experiment that a word means: a tag, an id, the start of one, or a name."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from experimenter import names
+from experimenter.errors import ExperimentAmbiguous, ExperimentUnknown
+
+_SHORTEST_ID = 4
+_NEWEST = 1000
+_SHOWN_CANDIDATES = 10
+
+
+def find(word: str, tags: Iterable[str]) -> str:
+    """Return the one of `tags` that `word` means: the tag, an id, the start of one, or a name borne only once.
+
+    Raises ExperimentUnknown with the nearest ones, or ExperimentAmbiguous with the candidates.
+    """
+    tags = dict.fromkeys(tags)
+    if word in tags:
+        return word
+    is_id = len(word) >= _SHORTEST_ID
+    found = [tag for tag in tags if names.name_of(tag) == word or (is_id and names.id_of(tag).startswith(word.lower()))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        newest = sorted(found, key=names.age_key, reverse=True)
+        more = [f"and {len(found) - _SHOWN_CANDIDATES} older ones"] if len(found) > _SHOWN_CANDIDATES else []
+        shown = [f"{names.id_of(tag)}  {tag}" for tag in newest[:_SHOWN_CANDIDATES]]
+        raise ExperimentAmbiguous(word, candidates=shown + more)
+    raise ExperimentUnknown(word, nearest=nearest(word, tags))
+
+
+def nearest(word: str, tags: Iterable[str]) -> list[str]:
+    """Return lines with the ids and tags of those of the newest experiments whose names are most like `word`."""
+    newest = sorted(tags, key=names.age_key)[-_NEWEST:]
+    known = {key: tag for tag in newest for key in (names.name_of(tag), names.id_of(tag), tag)}
+    close = [known[key] for key in get_close_matches(word, known, n=3)]
+    return [f"{names.id_of(tag)}  {tag}" for tag in dict.fromkeys(close)]

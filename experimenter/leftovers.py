@@ -1,0 +1,84 @@
+"""Finds what processes left in the state folder when they were killed, or when the machine lost its power."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from experimenter.pidfile import PidFile
+from experimenter.plumbing import Repo
+from experimenter.process import Identity, host, look_at
+from experimenter.registry import Entry, entries, is_open
+from experimenter.state import NEW, OLD, StateFolder, remove_tree, translated
+
+
+@contextlib.contextmanager
+def locked(state: StateFolder) -> Iterator[None]:
+    """Let only one process at a time settle what was left behind; the lock goes with its holder (flock(2))."""
+    with translated(state.runs):
+        folder = os.open(state.runs, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(folder)
+            raise
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+def abandoned(repo: Repo) -> list[Entry]:
+    """Return our entries whose processes on this host are gone."""
+    return [entry for entry in entries(repo) if entry.is_ours and entry.is_abandoned]
+
+
+def broken(state: StateFolder) -> list[Path]:
+    """Return our entries' folders whose PID file is not there, or no PID file, as a loss of power may leave them."""
+    found = []
+    for folder in state.folders():
+        with contextlib.suppress(OSError):  # it has just gone, or cannot be read
+            path = folder / "pid.json"
+            if path.exists():
+                path.read_bytes()
+            if not PidFile.read(path) and folder.stat().st_uid == os.geteuid():
+                found.append(folder)
+    return found
+
+
+def entry_of_nobody(state: StateFolder, tag: str) -> Entry:
+    """Return an entry on this host that no process stands behind."""
+    nobody = Identity(pid=0, start_time=-1)
+    return Entry(state=state, pid_file=PidFile(tag=tag, host=host(), boot_id="", wrapper=nobody, words=()))
+
+
+def any_left(repo: Repo) -> bool:
+    """Say whether there is something for `settle` and `sweep` to look at. Cheap where nothing runs."""
+    state = StateFolder.of(repo)
+    return bool(abandoned(repo) or broken(state) or _halves(state) or _stray_work_trees(state))
+
+
+def sweep(state: StateFolder) -> None:
+    """Remove what was being made or removed when its process was killed; the caller holds the lock."""
+    for folder in _halves(state):
+        remove_tree(folder)
+    for id_ in _stray_work_trees(state):
+        state.remove_linked(id_)
+
+
+def _halves(state: StateFolder) -> list[Path]:
+    """Return folders that were being made by a process that is gone, or that were being removed."""
+    unborn = []
+    for path in state.runs.glob(f"{NEW}*"):
+        place, _, pid = path.name.removeprefix(NEW).rpartition("-")[0].rpartition("-")
+        if place == host() and not (pid.isdecimal() and look_at(int(pid))):
+            unborn.append(path)
+    return [*unborn, *state.runs.glob(f"{OLD}*")]
+
+
+def _stray_work_trees(state: StateFolder) -> list[str]:
+    """Return the ids of experiments that are gone, but of whose private work tree git still has a note."""
+    prefix = state.work_tree_name("")
+    ids = [path.name.removeprefix(prefix) for path in state.linked.glob(f"{prefix}*")]
+    return [id_ for id_ in ids if not is_open(state.runs / id_)]

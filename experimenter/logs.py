@@ -1,0 +1,72 @@
+"""The output of experiments, while they run and afterwards."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+from experimenter import names, registry
+from experimenter.errors import LogMissing
+from experimenter.plumbing import Repo
+from experimenter.state import StateFolder
+
+_CHUNK_BYTES = 256 * 1024
+_LOOK_AGAIN_S = 0.1
+
+
+def read(repo: Repo, tag: str, *, follow: bool) -> Iterator[bytes]:
+    """Yield the output of an experiment in pieces; with `follow` until it has ended. Raises LogMissing.
+
+    An empty piece says that this is all for now.
+    """
+    path = StateFolder.of(repo).log(names.id_of(tag))
+    while follow and not path.exists() and registry.is_alive(repo, tag):  # it is storing its code
+        time.sleep(_LOOK_AGAIN_S)
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise LogMissing(f"{tag} has no log; {_reason(repo, tag)}") from error
+    with file:
+        while True:
+            is_last = not follow or not registry.is_alive(repo, tag)  # before the look that is then the last one
+            while piece := file.read(_CHUNK_BYTES):
+                yield piece
+            yield b""
+            if is_last:
+                return
+            time.sleep(_LOOK_AGAIN_S)
+
+
+def collapsed(pieces: Iterable[bytes], *, redraws: bool) -> Iterator[bytes]:
+    """Yield output with progress bars, which draw over their own line by carriage returns, in their last state.
+
+    A line that has not ended yet comes when the output ends. With `redraws`, for a terminal that is looked at, it comes
+    whenever there is no more for now, and is drawn over later.
+    """
+    line = drawn = b""
+    for piece in pieces:
+        *complete, line = (line + piece).split(b"\n")
+        line = _last_state(line)
+        lines = b"".join(_last_state(one).rstrip(b"\r") + b"\n" for one in complete)
+        shown = line.rstrip(b"\r")
+        redrawn = redraws and not piece and shown != drawn
+        if lines or redrawn:
+            erased = b"\r\x1b[K" if drawn else b""
+            drawn = shown if redrawn else b""
+            yield erased + lines + drawn
+        yield b""
+    if line and not drawn:
+        yield line.rstrip(b"\r")
+
+
+def _last_state(line: bytes) -> bytes:
+    """Return what was drawn last; a carriage return at its end, behind which more may come, stays."""
+    drawn = line.rstrip(b"\r")
+    return drawn.rpartition(b"\r")[2] + line[len(drawn) :][:1]
+
+
+def _reason(repo: Repo, tag: str) -> str:
+    entry = registry.entry_of(repo, tag)
+    if entry and entry.pid_file.command == entry.pid_file.wrapper:
+        return "what a script prints goes where the script's output goes"
+    if entry:
+        return "its command has not started yet"
+    return "only 'experimenter run' keeps one, and only the newest stay (git config experimenter.keepLogs)"

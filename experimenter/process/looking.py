@@ -1,0 +1,163 @@
+"""Looks at processes: tells them apart, says whether they live, what they use and what they were started with."""
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+_DEAD, _STOPPED = "ZXx", "Tt"  # states of proc(5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What tells a process from every other one, also after its pid was given away again."""
+
+    pid: int
+    start_time: float
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """Return the identity of the living process `pid`."""
+        seen = look_at(pid)
+        assert seen, "a process that we started, or are, is there"
+        return cls(pid=pid, start_time=seen.identity.start_time)
+
+    def look(self) -> "Sighting | None":
+        """Return what this very process is like now; nothing if it is gone, or its pid was given away again."""
+        seen = look_at(self.pid)
+        return seen if seen and seen.identity == self else None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether this very process lives; one that is dead but not yet waited for (a zombie) does not."""
+        seen = self.look()
+        return seen is not None and not seen.is_dead
+
+    def send(self, signum: int) -> None:
+        """Send a signal to this very process, if it is there and we may."""
+        if self.look():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A process as it was when we looked; `state` is a letter of proc(5)."""
+
+    identity: Identity
+    parent: int
+    state: str
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it has ended, though its parent has not waited for it."""
+        return self.state in _DEAD
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it may do something: it is neither dead nor stopped."""
+        return self.state not in _DEAD + _STOPPED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What processes have used: CPU time so far, with that of children they waited for, and memory now."""
+
+    cpu_s: float
+    memory_bytes: int
+
+
+def look_at(pid: int) -> Sighting | None:
+    """Return what the process `pid` is like now; nothing if there is none.
+
+    Start times are in clock ticks since the boot on Linux (proc(5)), else in seconds since 1970.
+    """
+    if sys.platform != "linux":
+        return _look_by_psutil(pid)
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - a stop looks at every process, again and again
+            state, parent, *rest = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return Sighting(identity=Identity(pid=pid, start_time=int(rest[17])), parent=int(parent), state=state.decode())
+
+
+def all_processes() -> Iterable[Sighting]:
+    """Return all processes that we can see."""
+    if sys.platform == "linux":
+        pids: Iterable[int] = [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+    else:
+        import psutil
+
+        pids = psutil.pids()
+    return [seen for pid in pids if (seen := look_at(pid))]
+
+
+def any_is_called(name: str) -> bool:
+    """Say whether a living process runs the program `name`."""
+    import psutil
+
+    found = (one.info for one in psutil.process_iter(["name", "status"]))
+    return any(one["name"] == name and one["status"] != psutil.STATUS_ZOMBIE for one in found)
+
+
+def has_variable(pid: int, variable: str, value: str) -> bool:
+    """Say whether a process was started with that variable in its environment; not if we may not know."""
+    if sys.platform == "linux":
+        try:
+            found = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            return False
+        return f"\0{variable}={value}\0".encode() in b"\0" + found
+    import psutil
+
+    try:
+        return psutil.Process(pid).environ().get(variable) == value
+    except (psutil.Error, OSError):
+        return False
+
+
+def usage_of(processes: Iterable[Identity]) -> Usage:
+    """Return what processes have used so far; shared memory counts once where the system tells (Linux)."""
+    import psutil
+
+    cpu_s, memory_bytes = 0.0, 0
+    for one in processes:
+        with contextlib.suppress(psutil.Error, OSError):
+            process = psutil.Process(one.pid)
+            cpu_s += sum(process.cpu_times()[:4])
+            memory = process.memory_full_info()
+            memory_bytes += getattr(memory, "pss", memory.rss)
+    return Usage(cpu_s=cpu_s, memory_bytes=memory_bytes)
+
+
+def host() -> str:
+    """Return this machine's name."""
+    return socket.gethostname()
+
+
+def boot_id() -> str:
+    """Return what is different after each start of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        import psutil
+
+        return str(int(psutil.boot_time()))
+
+
+def _look_by_psutil(pid: int) -> Sighting | None:
+    import psutil
+
+    letters = {psutil.STATUS_ZOMBIE: "Z", psutil.STATUS_DEAD: "X", psutil.STATUS_STOPPED: "T"}
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            identity = Identity(pid=pid, start_time=process.create_time())
+            return Sighting(identity=identity, parent=process.ppid(), state=letters.get(process.status(), "R"))
+    except psutil.Error:
+        return None

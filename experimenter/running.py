@@ -1,0 +1,133 @@
+"""What runs now: the experiments that are alive, what they use, and which of them a word means."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from experimenter import names, registry, store
+from experimenter.errors import ExperimentUnknown, NotRunning, StatusUnknown
+from experimenter.find import find
+from experimenter.plumbing import Repo
+from experimenter.process import usage_of
+from experimenter.record import timestamp
+from experimenter.registry import Entry
+from experimenter.state import ended_tags, ending_of
+
+_MEASURED_S = 0.2
+_LOOK_AGAIN_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """One running experiment; what it uses is known only on this host."""
+
+    entry: Entry
+    state: str
+    elapsed_s: float
+    cpu_percent: float | None = None
+    memory_bytes: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return an element of the array that `ps --json` prints."""
+        pid_file = self.entry.pid_file
+        return {
+            "id": self.entry.id,
+            "tag": self.entry.tag,
+            "name": names.name_of(self.entry.tag),
+            "state": self.state,
+            "pid": pid_file.command and pid_file.command.pid,
+            "wrapper_pid": pid_file.wrapper.pid,
+            "host": pid_file.host,
+            "started": timestamp(self.entry.started),
+            "elapsed_s": round(self.elapsed_s, 3),
+            "cpu_percent": self.cpu_percent,
+            "memory_bytes": self.memory_bytes,
+            "command": list(pid_file.words),
+        }
+
+
+def entries(repo: Repo) -> list[Entry]:
+    """Return our entries of experiments that run, here or, as far as their hosts say, elsewhere."""
+    return [entry for entry in registry.entries(repo) if entry.is_ours and not entry.is_abandoned]
+
+
+def running(repo: Repo) -> list[Running]:
+    """Return what runs now, from the oldest to the newest, with the CPU time that it uses measured over 0.2 s.
+
+    `cpu_percent` is 100 for one core that is busy; it and `memory_bytes` are those of the whole process tree.
+    """
+    found = entries(repo)
+    members = {entry.tag: entry.tree.members() for entry in found if not entry.is_elsewhere}
+    started_s = time.monotonic()
+    before = {tag: usage_of(tree).cpu_s for tag, tree in members.items()}
+    if members:
+        time.sleep(_MEASURED_S)
+    shown = []
+    for entry in found:
+        usage: dict[str, Any] = {}
+        if entry.tag in members:
+            used = usage_of(members[entry.tag])
+            elapsed_s = time.monotonic() - started_s
+            cpu_percent = max(0.0, 100 * (used.cpu_s - before[entry.tag]) / elapsed_s)
+            usage = {"cpu_percent": round(cpu_percent, 1), "memory_bytes": used.memory_bytes}
+        elapsed = datetime.now(UTC) - entry.started
+        shown.append(Running(entry=entry, state=_state(entry), elapsed_s=elapsed.total_seconds(), **usage))
+    return shown
+
+
+def chosen(repo: Repo, word: str) -> Entry:
+    """Return the entry of the running experiment that `word` means; a name counts among running ones only.
+
+    Raises as `find` does, or NotRunning for one that has ended, runs on another host or is another user's.
+    """
+    found = {entry.tag: entry for entry in registry.entries(repo) if not entry.is_abandoned}
+    try:
+        entry = found[find(word, found)]
+    except ExperimentUnknown:
+        tag = find(word, _known_tags(repo))
+        raise NotRunning(f"{tag} does not run; 'experimenter ps' shows what does") from None
+    if not entry.is_ours:
+        raise NotRunning(f"{entry.tag} belongs to another user, who alone can stop it")
+    if entry.is_elsewhere:
+        raise NotRunning(f"{entry.tag} runs on {entry.pid_file.host}, and can be stopped only there")
+    return entry
+
+
+def located(repo: Repo, word: str) -> str:
+    """Return the tag that `word` means: of one that runs, else of one that ended, with or without a tag left.
+
+    Raises as `find` does.
+    """
+    try:
+        return find(word, [entry.tag for entry in registry.entries(repo)])
+    except ExperimentUnknown:
+        return find(word, _known_tags(repo))
+
+
+def wait(repo: Repo, word: str) -> int:
+    """Return the exit status of an experiment's command, as soon as the experiment has ended.
+
+    `word` is read as by `located`. Raises StatusUnknown if no status is left: the experiment was killed, or was a block
+    of a script.
+    """
+    tag = located(repo, word)
+    while registry.is_alive(repo, tag):
+        time.sleep(_LOOK_AGAIN_S)
+    status = (ending_of(repo, tag) or {}).get("exit_code")
+    if status is None and tag in store.tags(repo):
+        status = store.read(repo, tag).record.body.get("exit_code")
+    if not isinstance(status, int):
+        raise StatusUnknown(f"{tag} has ended, but no exit status of it is known")
+    return status
+
+
+def _known_tags(repo: Repo) -> list[str]:
+    return [*store.tags(repo), *ended_tags(repo), *(entry.tag for entry in registry.entries(repo))]
+
+
+def _state(entry: Entry) -> str:
+    """Return what an entry's own files say of it and, on this host, whether its wrapper still lives."""
+    if entry.is_stopping:
+        return "stopping"
+    return "running" if entry.is_elsewhere or entry.wrapper_is_alive else "orphaned"

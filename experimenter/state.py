@@ -1,0 +1,175 @@
+"""The state folder `experimenter/` in the common git directory: the name of every file, and how they are written."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from experimenter import names
+from experimenter.errors import StateUnwritable
+from experimenter.plumbing import Repo
+from experimenter.text import visible
+
+NEW, OLD = ".new-", ".old-"  # begin the names of folders that are being made or removed
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """Knows the name of every file outside of the entries: `runs/`, and `logs/`, which outlives the experiments."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, repo: Repo) -> Self:
+        """Return the state folder of a repository, shared by its linked work trees."""
+        return cls(repo.common_dir / "experimenter")
+
+    @property
+    def runs(self) -> Path:
+        """The folder with an entry for each experiment that is alive."""
+        return self.path / "runs"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of what outlives the experiments."""
+        return self.path / "logs"
+
+    def log(self, id_: str) -> Path:
+        """Return the file with the output of an experiment."""
+        return self.logs / f"{id_}.log"
+
+    def ending(self, id_: str) -> Path:
+        """Return the file that says how an experiment ended, as JSON: `tag`, `status`, `exit_code`, `is_kept`."""
+        return self.logs / f"{id_}.json"
+
+    def unreadable_results(self, id_: str) -> Path:
+        """Return the file with the raw text of results that could not be read."""
+        return self.logs / f"{id_}.results"
+
+    @property
+    def linked(self) -> Path:
+        """The folder in which git notes linked work trees (gitrepository-layout(5))."""
+        return self.path.parent / "worktrees"
+
+    def work_tree_name(self, id_: str) -> str:
+        """Return the name of an isolated run's private work tree, which is also git's name for it."""
+        return f"experimenter-{id_}"
+
+    def folders(self) -> list[Path]:
+        """Return the folders of all entries."""
+        try:
+            return [path for path in self.runs.iterdir() if not path.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+
+    def make(self) -> None:
+        """Make the folders, for nobody but us."""
+        self.path.mkdir(exist_ok=True)
+        if self.path.stat().st_mode & 0o777 != 0o700:
+            self.path.chmod(0o700)
+        for folder in (self.runs, self.logs):
+            folder.mkdir(exist_ok=True)
+
+    def remove(self, folder: Path) -> None:
+        """Take a folder out of sight in one step, then remove it; others may still write into it."""
+        aside = self.runs / f"{OLD}{folder.name}-{os.urandom(4).hex()}"
+        folder.rename(aside)
+        remove_tree(aside)
+
+    def remove_linked(self, id_: str) -> None:
+        """Remove what git notes of a private work tree, if that is ours, as git-worktree(1) would."""
+        noted = self.linked / self.work_tree_name(id_)
+        with contextlib.suppress(FileNotFoundError):
+            place = Path((noted / "gitdir").read_text())
+            if self.runs not in place.parents:
+                return
+        with contextlib.suppress(OSError):  # there is none, or others are left
+            self.remove(noted)
+            self.linked.rmdir()
+
+    def drop_oldest_logs(self, keep: int) -> None:
+        """Delete the files of all but the newest `keep` experiments that have ended."""
+        newest: dict[str, int] = {}
+        for path in self.logs.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another run drops them, too
+                newest[path.stem] = max(newest.get(path.stem, 0), path.stat().st_mtime_ns)
+        ended = [id_ for id_ in newest if not (self.runs / id_).exists()]
+        for id_ in sorted(ended, key=newest.__getitem__, reverse=True)[keep:]:
+            self.drop_logs(id_)
+
+    def drop_logs(self, id_: str) -> None:
+        """Delete what outlived one experiment."""
+        for path in self.logs.glob(f"{id_}.*"):
+            path.unlink(missing_ok=True)
+
+
+def ending_of(repo: Repo, tag: str) -> Mapping[str, Any] | None:
+    """Return what was written beside the log when `tag` ended: `tag`, `status`, `exit_code`, `is_kept`."""
+    return read_json(StateFolder.of(repo).ending(names.id_of(tag)))
+
+
+def ended_tags(repo: Repo) -> list[str]:
+    """Return the tags of the experiments whose ending is still known, with or without a tag."""
+    files = StateFolder.of(repo).logs.glob("*.json")
+    return [ending["tag"] for path in files if (ending := read_json(path))]
+
+
+def read_json(path: Path) -> Mapping[str, Any] | None:
+    """Return the JSON object in a file of ours, which names a tag; nothing if it is gone or not ours."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(value, dict) and isinstance(value.get("tag"), str) and names.is_tag(value["tag"])
+    return value if is_ours else None
+
+
+def write_json(path: Path, value: Mapping[str, Any], *, is_durable: bool = True) -> None:
+    """Write a JSON file so that readers, and with `is_durable` a loss of power, find all of it or none."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w") as file:
+        json.dump(value, file)
+        if is_durable:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.replace(path)
+    if is_durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a loss of power: fsync(2) of a file does not do that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all in it, as far as we may; folders that were made read-only, too."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        return
+    with contextlib.suppress(OSError):
+        folder.chmod(0o700)
+        for place, names_of_folders, _ in os.walk(folder):
+            for name in names_of_folders:
+                inner = Path(place, name)
+                if not inner.is_symlink():  # or what a link leads to, which is the user's, would change
+                    inner.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn errors of the file system on `path` into StateUnwritable."""
+    try:
+        yield
+    except OSError as error:
+        shown = visible(str(error.filename or path))
+        raise StateUnwritable(f"cannot write {shown}: {error.strerror}; free or unlock it and try again") from error

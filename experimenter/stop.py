@@ -1,0 +1,151 @@
+"""Stops running experiments: asks every process of each, kills what is left after the grace, and sees them settled."""
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from experimenter import environment, leftovers, names, registry
+from experimenter.errors import NotRunning
+from experimenter.plumbing import Repo
+from experimenter.process import Identity
+from experimenter.registry import Entry
+from experimenter.settings import Settings
+from experimenter.settle import settle_entry
+from experimenter.state import ending_of
+from experimenter.tree import Tree, send
+
+_LOOK_AGAIN_S = 0.05
+_SETTLING_S = 60.0  # for git to store the record, and for a private work tree to be removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """How a stop ended: whether the tag is kept, and after how many seconds of grace the tree was killed, if it was."""
+
+    tag: str
+    is_kept: bool
+    killed_after_s: float | None
+
+    @property
+    def id(self) -> str:
+        """The experiment's id."""
+        return names.id_of(self.tag)
+
+
+def stop(
+    repo: Repo, chosen: Iterable[Entry], settings: Settings, *, grace_s: float | None, keep: bool
+) -> Iterator[Stopped | NotRunning]:
+    """Stop experiments together; yield how each ended, as soon as its whole process tree is gone and its tag settled.
+
+    The grace is `grace_s`, else the one that the run was started with. With `keep` the tag stays, as `stopped`. For one
+    that was just ending by itself comes NotRunning.
+    """
+    going: list[_Stop] = []
+    for entry in chosen:
+        one = _Stop(repo=repo, settings=settings, entry=entry, grace_s=_grace_s(entry, settings, grace_s))
+        if one.claim(keep=keep):
+            going.append(one)
+        else:
+            yield NotRunning(f"{entry.tag} was just ending by itself; it was not stopped")
+    while going:
+        for one in [one for one in going if one.advance()]:
+            going.remove(one)
+            yield one.outcome()
+        if going:
+            time.sleep(_LOOK_AGAIN_S)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Stop:
+    """The end of one experiment."""
+
+    repo: Repo
+    settings: Settings
+    entry: Entry
+    grace_s: float
+    _started_s: float = field(default_factory=time.monotonic)
+    _settling_since_s: float | None = None
+    _killed_after_s: float | None = None
+    _asks: bool = True
+    _asked: set[Identity] = field(default_factory=set)
+
+    def claim(self, *, keep: bool) -> bool:
+        """Make the end ours, or join another stop; say whether that was possible. Whoever claimed it asks."""
+        self._asks = self.entry.claim(registry.STOPPING_KEPT if keep else registry.STOPPING)
+        return self._asks or self.entry.is_stopping
+
+    def advance(self) -> bool:
+        """Do what is due; say whether it is over."""
+        self.entry = registry.entry_of(self.repo, self.entry.tag) or self.entry
+        members = self._tree.members()
+        # Only now, so that no git of the wrapper's, which works when the tree has gone, is among the members.
+        wrapper_is_alive, is_open = self.entry.wrapper_is_alive, self.entry.exists
+        if is_open and wrapper_is_alive and (self.entry.is_settling or not members):
+            return self._wait_for_wrapper()
+        if members:
+            return self._end(members)
+        if is_open:
+            self._settle()
+        return True
+
+    def outcome(self) -> Stopped:
+        """Return how it ended."""
+        ending = ending_of(self.repo, self.entry.tag) or {}
+        is_kept = ending.get("is_kept") is True
+        return Stopped(tag=self.entry.tag, is_kept=is_kept, killed_after_s=self._killed_after_s)
+
+    @property
+    def _tree(self) -> Tree:
+        return self.entry.tree
+
+    @property
+    def _is_over_time(self) -> bool:
+        return time.monotonic() - self._started_s >= self.grace_s
+
+    def _end(self, members: Sequence[Identity]) -> bool:
+        """Ask the members, each once; when the grace is over, kill them."""
+        pid_file = self.entry.pid_file
+        is_script = pid_file.command == pid_file.wrapper
+        if is_script and not self.entry.exists:
+            return self._let_script_go_on()
+        if self._is_over_time:
+            self._killed_after_s = self._killed_after_s or self.grace_s
+            self._tree.kill()
+        elif self._asks:
+            new = [one for one in members if one not in self._asked]
+            asked = new if pid_file.command else [one for one in new if one == pid_file.wrapper]
+            self._asked |= set(new)
+            send(asked, signal.SIGTERM)
+            send(asked, signal.SIGCONT)  # or what is suspended would not notice
+        return False
+
+    def _let_script_go_on(self) -> bool:
+        """Give a script whose block has ended the grace to end, too; then only what the block had started goes."""
+        if not self._is_over_time:
+            return False
+        if started_by_block := Tree(tag=self.entry.tag).members():
+            self._killed_after_s = self.grace_s
+            Tree(tag=self.entry.tag).kill()
+        return not started_by_block
+
+    def _wait_for_wrapper(self) -> bool:
+        """Let the wrapper settle the experiment; one that hangs is killed. It waits for us where we are in its tree."""
+        if os.environ.get(environment.TAG) == self.entry.tag:
+            return True
+        self._settling_since_s = self._settling_since_s or time.monotonic()
+        if time.monotonic() - self._settling_since_s >= _SETTLING_S:
+            Tree(tag=self.entry.tag, command=self.entry.pid_file.wrapper).kill()
+        return False
+
+    def _settle(self) -> None:
+        with leftovers.locked(self.entry.state):
+            if self.entry.exists:  # nobody else did meanwhile
+                settle_entry(self.repo, self.entry, self.settings)
+
+
+def _grace_s(entry: Entry, settings: Settings, given: float | None) -> float:
+    if given is not None:
+        return given
+    return settings.grace_s if entry.pid_file.grace_s is None else entry.pid_file.grace_s

@@ -1,0 +1,96 @@
+"""The private work tree of an isolated run: exactly the code state, and what is linked into it."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from experimenter.errors import BadSetting
+from experimenter.plumbing import Repo, find_repo
+from experimenter.status import GITLINK, lstat
+from experimenter.text import visible
+
+# Its files are those of the code state alone, whatever the user has set for their own work tree.
+_EXACTLY = ("-c", "core.sparseCheckout=false", "-c", "submodule.recurse=false", "-c", "protocol.file.allow=always")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkTree:
+    """A private work tree, and the user's repository that it belongs to."""
+
+    original: Repo
+    private: Repo
+
+    @classmethod
+    def make(cls, original: Repo, commit: str, place: Path, *, links: Iterable[str]) -> Self:
+        """Check out `commit` at `place` as a linked work tree; fill submodules and link ignored paths from the user's.
+
+        Nothing comes over the network. Raises GitFailed; the caller removes what was made so far.
+        """
+        original.git("worktree", "add", "--detach", "--no-checkout", "--quiet", str(place), commit)
+        private = find_repo(place)
+        private.git(*_EXACTLY, "reset", "--hard", "--quiet")
+        _fill_submodules(original, private)
+        for path in links:
+            _link(original.top / path, private.top / path)
+        made = cls(original=original, private=private)
+        made.directory.mkdir(parents=True, exist_ok=True)
+        return made
+
+    @property
+    def directory(self) -> Path:
+        """The folder that stands for the one we are in."""
+        return self.private.top / os.fsdecode(self.original.prefix)
+
+    def mapped(self, path: Path) -> Path:
+        """Return what stands for a path of the user's work tree; a path outside of it as it is."""
+        real = Path(os.path.realpath(path.parent)) / path.name
+        if real == self.original.top or self.original.top in real.parents:
+            return self.private.top / real.relative_to(self.original.top)
+        return path
+
+
+def checked_links(repo: Repo, given: Sequence[Path], configured: Sequence[str]) -> list[str]:
+    """Return paths of `--link`, and of `experimenter.link`, relative to the top of the work tree.
+
+    Raises BadSetting for one that is not there, or not in the work tree.
+    """
+    paths = [(path.absolute(), "--link") for path in given]
+    paths += [(repo.top / path, "git config experimenter.link") for path in configured]
+    checked = []
+    for path, option in paths:
+        real = Path(os.path.realpath(path.parent)) / path.name
+        shown = visible(str(path))
+        if not os.path.lexists(path):
+            raise BadSetting(f"{option}: there is no {shown} to link; make it, or leave the option out")
+        if repo.top not in real.parents:
+            raise BadSetting(f"{option}: {shown} is not in the work tree {visible(str(repo.top))}; give its path there")
+        checked.append(str(real.relative_to(repo.top)))
+    return checked
+
+
+def _fill_submodules(original: Repo, private: Repo) -> None:
+    """Check out each submodule at its commit, with the objects of the user's own; one that has none stays empty."""
+    for line in private.git("ls-files", "-z", "-s").split(b"\0"):
+        if not line.startswith(GITLINK):
+            continue
+        meta, _, path = line.partition(b"\t")
+        if lstat(original, path + b"/.git") is None:
+            continue
+        source, place = (top / os.fsdecode(path) for top in (original.top, private.top))
+        words = ("clone", "--quiet", "--shared", "--no-checkout", "--template=", "--", str(source), str(place))
+        private.git(*_EXACTLY, *words)
+        submodule = find_repo(place)
+        submodule.git(*_EXACTLY, "checkout", "--quiet", "--detach", "--force", meta.split(b" ")[1].decode())
+        _fill_submodules(find_repo(source), submodule)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Let `target` be `source`; where the code state has a folder of that name, only what is missing in it."""
+    if target.is_dir() and not target.is_symlink() and source.is_dir():
+        for child in source.iterdir():
+            _link(child, target / child.name)
+    elif not os.path.lexists(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(source)
