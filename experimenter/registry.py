@@ -125,7 +125,12 @@ class Entry:
     def tree(self) -> Tree:
         """Return the process tree of the command; before it has started, that of the wrapper, which stores the code."""
         wrapper, command = self.pid_file.wrapper, self.pid_file.command or self.pid_file.wrapper
-        return Tree(tag=self.tag, command=command, wrapper=wrapper if wrapper != command else None)
+        return Tree(
+            tag=self.tag,
+            command=command,
+            wrapper=wrapper if wrapper != command else None,
+            is_settling=lambda: self.is_settling,
+        )
 
     def save_command(self, command: Identity, results_file: ResultsFile | None = None) -> None:
         """Add the command to the PID file, which already names us."""

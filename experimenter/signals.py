@@ -73,7 +73,7 @@ class Signals:
     def tree_is_gone(self) -> bool:
         """Say whether nothing is left of the command and all that it has started; `pause_s` is short from now on."""
         self._is_waiting_for_tree = True
-        return not (self._tree and self._tree.members())
+        return self._tree is None or self._tree.is_gone()
 
     def pause_s(self) -> float | None:
         """Return how long to wait for `wake_fd` at most: for ever, unless the end of the tree is waited for."""

@@ -22,10 +22,14 @@ _SETTLING_S = 60.0  # for git to store the record, and for a private work tree t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """How a stop ended: whether the tag is kept, and after how many seconds of grace the tree was killed, if it was."""
+    """How a stop ended: whether the tag is kept, and after how many seconds of grace the tree was killed, if it was.
+
+    `is_ours` is not so where another stop had begun before this one, and this one did no more than wait.
+    """
 
     tag: str
     is_kept: bool
+    is_ours: bool
     killed_after_s: float | None
 
     @property
@@ -65,11 +69,15 @@ class _Stop:
     settings: Settings
     entry: Entry
     grace_s: float
+    _tree: Tree = field(init=False)
     _started_s: float = field(default_factory=time.monotonic)
     _settling_since_s: float | None = None
     _killed_after_s: float | None = None
     _asks: bool = True
     _asked: set[Identity] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._tree = self.entry.tree
 
     def claim(self, *, keep: bool) -> bool:
         """Make the end ours, or join another stop; say whether that was possible. Whoever claimed it asks."""
@@ -78,14 +86,13 @@ class _Stop:
 
     def advance(self) -> bool:
         """Do what is due; say whether it is over."""
-        self.entry = registry.entry_of(self.repo, self.entry.tag) or self.entry
+        self._look_again()
         members = self._tree.members()
-        # Only now, so that no git of the wrapper's, which works when the tree has gone, is among the members.
-        wrapper_is_alive, is_open = self.entry.wrapper_is_alive, self.entry.exists
-        if is_open and wrapper_is_alive and (self.entry.is_settling or not members):
-            return self._wait_for_wrapper()
-        if members:
+        is_open = self.entry.exists
+        if not self._tree.is_gone():
             return self._end(members)
+        if is_open and self.entry.wrapper_is_alive:
+            return self._wait_for_wrapper()
         if is_open:
             self._settle()
         return True
@@ -94,11 +101,14 @@ class _Stop:
         """Return how it ended."""
         ending = ending_of(self.repo, self.entry.tag) or {}
         is_kept = ending.get("is_kept") is True
-        return Stopped(tag=self.entry.tag, is_kept=is_kept, killed_after_s=self._killed_after_s)
+        is_ours = self._asks or self._killed_after_s is not None
+        return Stopped(tag=self.entry.tag, is_kept=is_kept, is_ours=is_ours, killed_after_s=self._killed_after_s)
 
-    @property
-    def _tree(self) -> Tree:
-        return self.entry.tree
+    def _look_again(self) -> None:
+        """Read the entry, whose command may have started meanwhile."""
+        now = registry.entry_of(self.repo, self.entry.tag)
+        if now and now.pid_file != self.entry.pid_file:
+            self.entry, self._tree = now, now.tree
 
     @property
     def _is_over_time(self) -> bool:

@@ -1,5 +1,6 @@
 """Real repositories in a folder of their own, and the program as its users start it."""
 
+import json
 import os
 import pty
 import select
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +81,20 @@ def experimenter(
         errors="surrogateescape",
         timeout=120,
     )
+
+
+def detached(*words: str, cwd: Path | None = None) -> str:
+    """Start a run in the background; return its id."""
+    done = experimenter("run", "--detach", *words, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def pid_file(id_: str) -> dict[str, Any]:
+    """Return what the PID file of a running experiment says."""
+    value = json.loads(Path(f".git/experimenter/runs/{id_}/pid.json").read_text())
+    assert isinstance(value, dict)
+    return value
 
 
 def until(condition: Callable[[], object], *, what: str = "the condition") -> None:
@@ -172,8 +188,6 @@ def tags() -> list[str]:
 
 def record(tag: str | None = None) -> dict[str, object]:
     """Return the record of a tag, or of the only one, as git has it."""
-    import json
-
     (tag,) = [tag] if tag else tags()
     message = sh(f"git for-each-ref --format='%(contents)' refs/tags/{tag}")
     value = json.loads(message)

@@ -138,7 +138,7 @@ def wait_command(experiment: str) -> int:
 
 def _sentence(stopped: "Stopped") -> str:
     """Say how a stop ended."""
-    how = "it ended when asked"
+    how = "it ended when asked" if stopped.is_ours else "another stop ended it"
     if stopped.killed_after_s is not None:
         how = f"it was killed after {stopped.killed_after_s:g} s"
     tag = "its tag is kept" if stopped.is_kept else "its tag was removed"

@@ -154,7 +154,7 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
 
 
-def speak() -> None:
+def speak(*, only_warnings: bool = False) -> None:
     """Let what the levels below have to tell appear on stderr, as `Note: …` and `Warning: …`."""
     import logging
 
@@ -168,8 +168,8 @@ def speak() -> None:
             _say("\n".join(lines))
 
     logger = logging.getLogger("experimenter")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(Speaker())
+    logger.setLevel(logging.WARNING if only_warnings else logging.INFO)
+    logger.handlers = [Speaker()]
 
 
 def find_current_repo() -> Any:

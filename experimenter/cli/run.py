@@ -110,7 +110,12 @@ def _in_background(start: "Callable[..., Outcome]") -> int:
 
     background = Background.fork()
     if background.is_here:
-        return _status_of(start(on_start=background.started))
+
+        def started(id_: str, log: int) -> None:
+            background.started(id_, log)
+            speak(only_warnings=True)  # the log is the command's, but for what its reader has to know
+
+        return _status_of(start(on_start=started))
     id_, status = background.wait()
     if id_:
         click.echo(id_)

@@ -10,6 +10,7 @@ from experimenter.process.looking import (
     has_variable,
     host,
     look_at,
+    pids,
     usage_of,
 )
 from experimenter.process.starting import Child, Ending, adopt_orphans, answer_of, page, usage_of_ourselves
@@ -29,6 +30,7 @@ __all__ = [
     "host",
     "look_at",
     "page",
+    "pids",
     "usage_of",
     "usage_of_ourselves",
 ]

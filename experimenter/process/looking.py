@@ -86,15 +86,18 @@ def look_at(pid: int) -> Sighting | None:
     return Sighting(identity=Identity(pid=pid, start_time=int(rest[17])), parent=int(parent), state=state.decode())
 
 
+def pids() -> set[int]:
+    """Return the ids of all processes that we can see."""
+    if sys.platform == "linux":
+        return {int(name) for name in os.listdir("/proc") if name.isdecimal()}  # noqa: PTH208 - as in look_at
+    import psutil
+
+    return set(psutil.pids())
+
+
 def all_processes() -> Iterable[Sighting]:
     """Return all processes that we can see."""
-    if sys.platform == "linux":
-        pids: Iterable[int] = [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
-    else:
-        import psutil
-
-        pids = psutil.pids()
-    return [seen for pid in pids if (seen := look_at(pid))]
+    return [seen for pid in sorted(pids()) if (seen := look_at(pid))]
 
 
 def any_is_called(name: str) -> bool:
