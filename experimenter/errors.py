@@ -116,8 +116,8 @@ class StatusUnknown(ExperimenterError):
     """An experiment has ended without leaving the exit status of its command."""
 
 
-class NotRunning(ExperimenterError):
-    """An experiment that was to be stopped does not run, or not where we may stop it."""
+class NotStopped(ExperimenterError):
+    """An experiment that was to be stopped does not run, or not where we may stop it, or does not go."""
 
 
 class LogMissing(ExperimenterError):

@@ -167,8 +167,8 @@ def cancel(repo: Repo, entry: registry.Entry) -> None:
     """Undo what `begin` did, how far it came: the experiment never started."""
     try:
         store.break_stale_locks(repo, entry.tag, since=entry.started)
-        if entry.tag in store.tags(repo):
-            store.delete(repo, store.read(repo, entry.tag))
+        if experiment := store.find(repo, entry.tag):
+            store.delete(repo, experiment)
     except RefMoved:  # somebody else did, and what they put there is theirs
         pass
     except ExperimenterError as error:

@@ -213,19 +213,14 @@ def open_entry(repo: Repo, name: str, words: Sequence[str], *, now: datetime, **
 def entries(repo: Repo) -> list[Entry]:
     """Return all entries, from the oldest to the newest; `is_ours` says whether their PID file is this user's."""
     state = StateFolder.of(repo)
-    found = []
-    for folder in state.folders():
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            path = folder / "pid.json"
-            is_ours = path.stat().st_uid == os.geteuid()
-            if pid_file := PidFile.read(path):
-                found.append(Entry(state=state, pid_file=pid_file, is_ours=is_ours))
+    found = [entry for folder in state.folders() if (entry := _entry_in(state, folder))]
     return sorted(found, key=lambda entry: names.age_key(entry.tag))
 
 
 def entry_of(repo: Repo, tag: str) -> Entry | None:
     """Return the entry of an experiment, as it is now; nothing if it has none."""
-    return next((entry for entry in entries(repo) if entry.tag == tag), None)
+    state = StateFolder.of(repo)
+    return _entry_in(state, state.runs / names.id_of(tag))
 
 
 def is_alive(repo: Repo, tag: str) -> bool:
@@ -237,3 +232,14 @@ def is_alive(repo: Repo, tag: str) -> bool:
 def is_open(folder: Path) -> bool:
     """Say whether an entry's folder still is one."""
     return (folder / "pid.json").exists()
+
+
+def _entry_in(state: StateFolder, folder: Path) -> Entry | None:
+    path = folder / "pid.json"
+    pid_file = PidFile.read(path)
+    if not pid_file:
+        return None
+    try:
+        return Entry(state=state, pid_file=pid_file, is_ours=path.stat().st_uid == os.geteuid())
+    except FileNotFoundError:  # it ends just now
+        return None

@@ -147,7 +147,7 @@ def _cells_of_running(running: Running) -> tuple[str, ...]:
         name_of(running.entry.tag),
         running.state,
         str(pid_file.command.pid if pid_file.command else "-"),
-        running.entry.started.astimezone().strftime("%Y-%m-%d %H:%M"),
+        _moment(running.entry.started),
         _duration(running.elapsed_s),
         "-" if running.cpu_percent is None else f"{running.cpu_percent:.0f}%",
         "-" if running.memory_bytes is None else readable_size(running.memory_bytes),
@@ -155,6 +155,12 @@ def _cells_of_running(running: Running) -> tuple[str, ...]:
         " ".join(pid_file.words),
     )
     return tuple(map(visible, cells))
+
+
+def _moment(started: datetime) -> str:
+    """Return a local time as ps(1) does: the hour if it is of today, else the day."""
+    local = started.astimezone()
+    return local.strftime("%H:%M" if local.date() == datetime.now().astimezone().date() else "%b %d")
 
 
 def _duration(elapsed_s: float) -> str:
@@ -171,7 +177,7 @@ def _duration(elapsed_s: float) -> str:
 
 def _shrink(widths: list[int], elastic: Sequence[int], width: int) -> None:
     """Take from the widest column until a line fits: of the elastic ones first, then of all."""
-    for columns, narrowest in ((elastic, 8), (range(len(widths)), 4)):
+    for columns, narrowest in ((elastic, 8), (elastic, 5), (range(len(widths)), 4)):
         while sum(widths) + len(_GAP) * (len(widths) - 1) > width:
             widest = max(columns, key=widths.__getitem__)
             if widths[widest] <= narrowest:

@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experimenter import environment, live, names, registry
-from experimenter.editable import python_path
+from experimenter import live, names, registry
 from experimenter.plumbing import Repo
 from experimenter.process import Child, Ending
 from experimenter.relay import Log, Relay, Straight
@@ -19,14 +18,17 @@ from experimenter.results import MarkerLines, ResultsFile, markers_in
 from experimenter.settings import Settings
 from experimenter.signals import Signals
 from experimenter.text import visible
-from experimenter.worktree import WorkTree
+from experimenter.workplace import Workplace
 
 _log = logging.getLogger("experimenter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the user asked of a run. `links`, relative to the top of the work tree, are for an isolated one."""
+    """What the user asked of a run. An isolated one has `links`, if only an empty list of them.
+
+    They are paths relative to the top of the work tree.
+    """
 
     name: str | None = None
     description: str | None = None
@@ -34,8 +36,7 @@ class Options:
     results_file: Path | None = None
     keep: bool = False
     allow_secrets: bool = False
-    isolated: bool = False
-    links: Sequence[str] = ()
+    links: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,47 +73,19 @@ def run(
             grace_s=settings.grace_s,
         )
         try:
-            workplace = _Workplace.prepare(begun, command, options)
+            workplace = Workplace.prepare(
+                begun,
+                command,
+                parameters=options.parameters,
+                results_file=options.results_file,
+                links=options.links,
+            )
             ran = _execute(begun, command, workplace, signals, on_start)
         except BaseException:
             signals.kill_tree()
             live.cancel(repo, begun.entry)
             raise
         return _settle(begun, ran, workplace, signals, options)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Workplace:
-    """Where the command runs, what it finds in its environment, and where it writes the file of `--results`."""
-
-    work_tree: WorkTree | None = None
-    directory: Path | None = None
-    env: Mapping[str, str]
-    results_file: Path | None
-
-    @classmethod
-    def prepare(cls, begun: live.Live, command: Sequence[str], options: Options) -> "_Workplace":
-        """Return the place that we are in, or make a private work tree."""
-        env = _environment(begun, options)
-        if not options.isolated:
-            return cls(env=env, results_file=options.results_file)
-        place = begun.entry.work_tree
-        work_tree = WorkTree.make(begun.repo, begun.experiment.commit, place, links=options.links)
-        path, left = python_path(work_tree, command, env)
-        for package in left:
-            _log.warning("the editable install of %s cannot be overridden; edits made meanwhile reach the run", package)
-        return cls(
-            work_tree=work_tree,
-            directory=work_tree.directory,
-            env={**env, "PWD": str(work_tree.directory), **({"PYTHONPATH": path} if path else {})},
-            results_file=options.results_file and work_tree.mapped(options.results_file),
-        )
-
-    def drift(self, begun: live.Live) -> Mapping[str, Any] | None:
-        """Return the record's `drift`: what changed here while the command ran."""
-        repo = self.work_tree.private if self.work_tree else begun.repo
-        scratch = repo.index if self.work_tree else begun.entry.index
-        return live.drift(repo, scratch=scratch, results_file=self.results_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +98,7 @@ class _Ran:
 
 
 def _execute(
-    begun: live.Live, command: Sequence[str], workplace: _Workplace, signals: Signals, on_start: OnStart | None
+    begun: live.Live, command: Sequence[str], workplace: Workplace, signals: Signals, on_start: OnStart | None
 ) -> _Ran:
     """Run the command to its end, its output passed on and logged."""
     entry = begun.entry
@@ -161,7 +134,7 @@ def _execute(
     return _Ran(ending=child.ending, wall_s=wall_s, results=found)
 
 
-def _settle(begun: live.Live, ran: _Ran, workplace: _Workplace, signals: Signals, options: Options) -> Outcome:
+def _settle(begun: live.Live, ran: _Ran, workplace: Workplace, signals: Signals, options: Options) -> Outcome:
     """Store the finished record in the tag, or remove the tag."""
     phase = begun.entry.phase
     begun.entry.mark_settling()
@@ -182,24 +155,6 @@ def _settle(begun: live.Live, ran: _Ran, workplace: _Workplace, signals: Signals
         live.remove(begun, status=status, exit_code=ending.exit_code)
         _report_removed(begun, status, ending)
     return Outcome(exit_code=ending.exit_code, ended_by=signals.ended_by(ending))
-
-
-def _environment(begun: live.Live, options: Options) -> dict[str, str]:
-    """Return the environment of the command: ours, with what it has to know of its experiment."""
-    experiment, entry = begun.experiment, begun.entry
-    variables, warnings = environment.of_parameters(options.parameters)
-    for warning in warnings:
-        _log.warning("%s", warning)
-    entry.save_parameters(options.parameters)
-    identity = {
-        environment.TAG: experiment.tag,
-        environment.ID: experiment.id,
-        environment.NAME: experiment.name,
-        environment.COMMIT: experiment.commit,
-        environment.PARAMS_FILE: str(entry.parameters),
-        environment.RESULTS_FILE: str(entry.results),
-    }
-    return {**environment.without_ours(os.environ), **variables, **identity}
 
 
 def _is_over(begun: live.Live, child: Child, signals: Signals) -> bool:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from experimenter import names, registry, store
-from experimenter.errors import ExperimentUnknown, NotRunning, StatusUnknown
+from experimenter.errors import ExperimentUnknown, NotStopped, StatusUnknown
 from experimenter.find import find
 from experimenter.plumbing import Repo
 from experimenter.process import usage_of
@@ -79,18 +79,18 @@ def running(repo: Repo) -> list[Running]:
 def chosen(repo: Repo, word: str) -> Entry:
     """Return the entry of the running experiment that `word` means; a name counts among running ones only.
 
-    Raises as `find` does, or NotRunning for one that has ended, runs on another host or is another user's.
+    Raises as `find` does, or NotStopped for one that has ended, runs on another host or is another user's.
     """
     found = {entry.tag: entry for entry in registry.entries(repo) if not entry.is_abandoned}
     try:
         entry = found[find(word, found)]
     except ExperimentUnknown:
         tag = find(word, _known_tags(repo))
-        raise NotRunning(f"{tag} does not run; 'experimenter ps' shows what does") from None
+        raise NotStopped(f"{tag} does not run; 'experimenter ps' shows what does") from None
     if not entry.is_ours:
-        raise NotRunning(f"{entry.tag} belongs to another user, who alone can stop it")
+        raise NotStopped(f"{entry.tag} belongs to another user, who alone can stop it")
     if entry.is_elsewhere:
-        raise NotRunning(f"{entry.tag} runs on {entry.pid_file.host}, and can be stopped only there")
+        raise NotStopped(f"{entry.tag} runs on {entry.pid_file.host}, and can be stopped only there")
     return entry
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from experimenter import environment, leftovers, names, registry
-from experimenter.errors import NotRunning
+from experimenter.errors import NotStopped
 from experimenter.plumbing import Repo
 from experimenter.process import Identity
 from experimenter.registry import Entry
@@ -18,6 +18,7 @@ from experimenter.tree import Tree, send
 
 _LOOK_AGAIN_S = 0.05
 _SETTLING_S = 60.0  # for git to store the record, and for a private work tree to be removed
+_DYING_S = 10.0  # for killed processes to go: the kernel may have to write out their memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +41,11 @@ class Stopped:
 
 def stop(
     repo: Repo, chosen: Iterable[Entry], settings: Settings, *, grace_s: float | None, keep: bool
-) -> Iterator[Stopped | NotRunning]:
+) -> Iterator[Stopped | NotStopped]:
     """Stop experiments together; yield how each ended, as soon as its whole process tree is gone and its tag settled.
 
     The grace is `grace_s`, else the one that the run was started with. With `keep` the tag stays, as `stopped`. For one
-    that was just ending by itself comes NotRunning.
+    that was just ending by itself, or that does not go even when it is killed, comes NotStopped.
     """
     going: list[_Stop] = []
     for entry in chosen:
@@ -52,7 +53,7 @@ def stop(
         if one.claim(keep=keep):
             going.append(one)
         else:
-            yield NotRunning(f"{entry.tag} was just ending by itself; it was not stopped")
+            yield NotStopped(f"{entry.tag} was just ending by itself; it was not stopped")
     while going:
         for one in [one for one in going if one.advance()]:
             going.remove(one)
@@ -73,6 +74,8 @@ class _Stop:
     _started_s: float = field(default_factory=time.monotonic)
     _settling_since_s: float | None = None
     _killed_after_s: float | None = None
+    _killed_since_s: float | None = None
+    _survivors: Sequence[Identity] = ()
     _asks: bool = True
     _asked: set[Identity] = field(default_factory=set)
 
@@ -97,8 +100,11 @@ class _Stop:
             self._settle()
         return True
 
-    def outcome(self) -> Stopped:
-        """Return how it ended."""
+    def outcome(self) -> Stopped | NotStopped:
+        """Return how it ended, or why it did not."""
+        if self._survivors:
+            pids = ", ".join(str(one.pid) for one in self._survivors)
+            return NotStopped(f"{self.entry.tag} was killed, but does not go; look at the processes {pids}")
         ending = ending_of(self.repo, self.entry.tag) or {}
         is_kept = ending.get("is_kept") is True
         is_ours = self._asks or self._killed_after_s is not None
@@ -121,7 +127,11 @@ class _Stop:
         if is_script and not self.entry.exists:
             return self._let_script_go_on()
         if self._is_over_time:
-            self._killed_after_s = self._killed_after_s or self.grace_s
+            self._killed_after_s = self.grace_s
+            self._killed_since_s = self._killed_since_s or time.monotonic()
+            if time.monotonic() - self._killed_since_s >= _DYING_S:
+                self._survivors = members
+                return bool(members)
             self._tree.kill()
         elif self._asks:
             new = [one for one in members if one not in self._asked]

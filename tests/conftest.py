@@ -60,6 +60,32 @@ def make_repo(top: Path, *options: str) -> Path:
     return top
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB of its own with a repository in it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=2000", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a small file system here: {mounted.stderr.decode().strip()}")
+    try:
+        yield make_repo(disk / "repo")
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write a file until the disk is full."""
+    with path.open("wb", buffering=0) as filler:
+        for size in (1024 * 1024, 4096):
+            try:
+                while True:
+                    filler.write(bytes(size))
+            except OSError:
+                continue
+
+
 def sh(script: str, *, cwd: Path | None = None) -> str:
     """Run a shell script and return its stdout; fail with its stderr."""
     done = subprocess.run(["sh", "-ec", script], cwd=cwd, capture_output=True)

@@ -4,12 +4,11 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import EXPERIMENTER, experimenter, make_repo, record, sh, tags
+from conftest import EXPERIMENTER, experimenter, fill, record, sh, tags
 
 
 def complaint(done: subprocess.CompletedProcess[str], status: int) -> str:
@@ -27,21 +26,6 @@ def nothing_left(top: Path) -> None:
     assert sh("git tag", cwd=top) == ""
     runs = top / ".git/experimenter/runs"
     assert not runs.exists() or list(runs.iterdir()) == []
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB of its own with a repository in it."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=2000", "tmpfs", str(disk)]
-    mounted = subprocess.run(mount, capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a small file system here: {mounted.stderr.decode().strip()}")
-    try:
-        yield make_repo(disk / "repo")
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def fake_git(tmp_path: Path, script: str) -> dict[str, str]:
@@ -139,16 +123,6 @@ def test_a_disk_that_the_command_fills_keeps_what_it_wrote(small_disk: Path) -> 
         (kept,) = small_disk.glob(".git/experimenter/runs/*/results.json")
         assert kept.read_text() == '{"a": 1}\n'
         assert len(tags_in(small_disk)) == 1
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as filler:
-        for size in (1024 * 1024, 4096):
-            try:
-                while True:
-                    filler.write(bytes(size))
-            except OSError:
-                continue
 
 
 def tags_in(top: Path) -> list[str]:

@@ -14,7 +14,7 @@ LEVELS = [
     {"pidfile", "snapshot", "store", "tree", "worktree"},
     {"editable", "registry", "signals"},
     {"leftovers", "live", "running"},
-    {"logs", "render", "settle"},
+    {"logs", "render", "settle", "workplace"},
     {"explore", "logger", "run", "stop"},
     {"cli"},
 ]

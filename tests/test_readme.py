@@ -31,6 +31,9 @@ def test_every_command_block_works_when_pasted_one_after_the_other(unpacked: Pat
     assert re.search(r"^\w{8}  baseline  .*  completed  lr=0.1 +loss=", output, re.MULTILINE)
     assert "# an edit that is not worth a commit\n" in output
     assert "depth 4\n" in output
+    assert "\nstopped exp_long_" in output
+    assert "\nit ended with 3\ndone\n" in output
+    assert "# an edit that is not worth a commit\n1,2,3\n" in output
     for accuracy in ("0.91", "0.92", "0.93", "0.94"):
         assert f"{{'accuracy': {accuracy}}}" in output
     assert subprocess.run(["git", "tag"], cwd=unpacked / "first-run", capture_output=True).stdout == b""

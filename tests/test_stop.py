@@ -433,6 +433,21 @@ def test_a_stranger_with_a_recycled_pid_is_never_signalled(repo: Path) -> None:
         stranger.kill()
 
 
+def test_one_that_became_another_users_is_told_as_such(repo: Path) -> None:
+    """As `sudo` makes one; here root does without the right to signal others."""
+    without_right = ["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"]
+    if subprocess.run([*without_right, "true"], capture_output=True).returncode != 0:
+        pytest.skip("cannot drop a capability here")
+    id_ = detached("-n", "x", "--", "setpriv", "--reuid=12345", "--clear-groups", "sleep", "1000")
+    pid = pid_file(id_)["pid"]
+    until(lambda: psutil.Process(pid).uids().real == 12345)
+    done = subprocess.run([*without_right, EXPERIMENTER, "stop", "--grace", "0", "x"], capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: {tags()[0]} was killed, but does not go; look at the processes {pid}\n"
+    assert (experimenter("stop", "--grace", "0", "x").returncode, tags()) == (0, [])
+
+
 def test_works_from_a_linked_work_tree(repo: Path, mark: str, tmp_path: Path) -> None:
     sh(f"git worktree add -q {tmp_path}/linked")
     detached("-n", "x", "--", "sleep", "1000", cwd=tmp_path / "linked")

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conftest import sh
-from experimenter.text import encodable, escaped_json, from_bytes, quoted, visible
+from experimenter.text import encodable, escaped_json, from_bytes, quoted, readable_size, visible
 
 CONTROLS = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0))]
 REORDERING = ["\u2028", "\u2029", "\u202e", "\u2066"]
@@ -75,3 +75,18 @@ def test_an_escaped_json_document_means_the_same_and_has_no_control_character(te
 
     assert json.loads(document) == {text: [text]}
     assert visible(document) == document
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "shown"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (3_670_016, "3.5 MiB"),
+        (156 * 1024**2, "156 MiB"),
+        (1024**4, "1024 GiB"),
+    ],
+)
+def test_sizes_read_as_people_say_them(size_bytes: int, shown: str) -> None:
+    assert readable_size(size_bytes) == shown

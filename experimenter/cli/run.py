@@ -96,8 +96,7 @@ def run_command(
         results_file=results_file and results_file.absolute(),  # the command may remove the folder we are in
         keep=keep,
         allow_secrets=allow_secrets,
-        isolated=isolated,
-        links=worktree.checked_links(repo, links, settings.link) if isolated else (),
+        links=worktree.checked_links(repo, links, settings.link) if isolated else None,
     )
     settle(repo, settings)
     start = partial(run, repo, command, options, settings)

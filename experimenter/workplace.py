@@ -1,0 +1,77 @@
+"""Where the command of a run finds itself: in the user's work tree or a private one, and in which environment."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from experimenter import environment, live
+from experimenter.editable import python_path
+from experimenter.worktree import WorkTree
+
+_log = logging.getLogger("experimenter")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """Where the command runs, what it finds in its environment, and where it writes the file of `--results`."""
+
+    work_tree: WorkTree | None = None
+    directory: Path | None = None
+    env: Mapping[str, str]
+    results_file: Path | None
+
+    @classmethod
+    def prepare(
+        cls,
+        begun: live.Live,
+        command: Sequence[str],
+        *,
+        parameters: Mapping[str, Any],
+        results_file: Path | None,
+        links: Sequence[str] | None,
+    ) -> Self:
+        """Return the place that we are in; or, where there are `links`, make a private work tree that has them.
+
+        Raises ExperimenterError, and leaves it to the caller to remove what was made so far.
+        """
+        env = _environment(begun, parameters)
+        if links is None:
+            return cls(env=env, results_file=results_file)
+        place = begun.entry.work_tree
+        work_tree = WorkTree.make(begun.repo, begun.experiment.commit, place, links=links)
+        path, left = python_path(work_tree, command, env)
+        for package in left:
+            _log.warning("the editable install of %s cannot be overridden; edits made meanwhile reach the run", package)
+        return cls(
+            work_tree=work_tree,
+            directory=work_tree.directory,
+            env={**env, "PWD": str(work_tree.directory), **({"PYTHONPATH": path} if path else {})},
+            results_file=results_file and work_tree.mapped(results_file),
+        )
+
+    def drift(self, begun: live.Live) -> Mapping[str, Any] | None:
+        """Return the record's `drift`: what changed here while the command ran."""
+        repo = self.work_tree.private if self.work_tree else begun.repo
+        scratch = repo.index if self.work_tree else begun.entry.index
+        return live.drift(repo, scratch=scratch, results_file=self.results_file)
+
+
+def _environment(begun: live.Live, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment of the command: ours, with what it has to know of its experiment."""
+    experiment, entry = begun.experiment, begun.entry
+    variables, warnings = environment.of_parameters(parameters)
+    for warning in warnings:
+        _log.warning("%s", warning)
+    entry.save_parameters(parameters)
+    identity = {
+        environment.TAG: experiment.tag,
+        environment.ID: experiment.id,
+        environment.NAME: experiment.name,
+        environment.COMMIT: experiment.commit,
+        environment.PARAMS_FILE: str(entry.parameters),
+        environment.RESULTS_FILE: str(entry.results),
+    }
+    return {**environment.without_ours(os.environ), **variables, **identity}
