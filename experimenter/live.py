@@ -5,12 +5,12 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from experimenter import __version__, environment, names, registry, results, snapshot, store
-from experimenter.errors import BadResults, ExperimenterError, GitFailed, RefMoved, StateUnwritable
+from experimenter.errors import BadResults, ExperimenterError, GitFailed, RefExists, RefMoved, StateUnwritable
 from experimenter.limits import Limits
 from experimenter.plumbing import Repo
 from experimenter.process import host
@@ -49,33 +49,48 @@ def begin(
 
     `promised` are more values of its PID file. Whatever fails, nothing of it stays: no entry, no scratch index, no tag.
     """
-    entry = None
-    try:
-        with blocked():
-            words = without_users(redacted_command(command))
-            entry = registry.open_entry(repo, names.checked(name), words, now=datetime.now(UTC), **promised)
-        limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
-        code = snapshot.take(repo, limits, scratch=entry.index)
-        record = Record.begin(
-            name=name,
-            started=entry.started,
-            command=command,
-            parameters=dict(parameters),
-            description=description,
-            parent=_outer_tag(),
-            directory=from_bytes(repo.prefix.rstrip(b"/")) or ".",
-            code=code.to_record(),
-            host=host(),
-            python=".".join(map(str, sys.version_info[:3])),
-            experimenter=__version__,
-        )
-        with blocked():
-            experiment = store.create(repo, entry.tag, code.commit, record)
-    except BaseException:
-        if entry:
-            cancel(repo, entry)
-        raise
-    return Live(repo=repo, settings=settings, entry=entry, experiment=experiment)
+    limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
+    about = {
+        "name": names.checked(name),
+        "command": command,
+        "parameters": dict(parameters),
+        "description": description,
+    }
+    words = without_users(redacted_command(command))
+    now = datetime.now(UTC)
+    while True:
+        entry = None
+        try:
+            with blocked():
+                entry = registry.open_entry(repo, name, words, now=now, **promised)
+            experiment = _store(repo, entry, limits, **about)
+        except RefExists:  # the clock went back, and one of that moment has ended already
+            assert entry
+            entry.close(keep_logs=settings.keep_logs)
+            now = entry.started + timedelta(microseconds=1)
+        except BaseException:
+            if entry:
+                cancel(repo, entry)
+            raise
+        else:
+            return Live(repo=repo, settings=settings, entry=entry, experiment=experiment)
+
+
+def _store(repo: Repo, entry: registry.Entry, limits: Limits, **about: Any) -> store.Experiment:
+    """Store the code state, and hang the tag of an entry on it; `about` are keys of its record."""
+    code = snapshot.take(repo, limits, scratch=entry.index)
+    record = Record.begin(
+        started=entry.started,
+        parent=_outer_tag(),
+        directory=from_bytes(repo.prefix.rstrip(b"/")) or ".",
+        code=code.to_record(),
+        host=host(),
+        python=".".join(map(str, sys.version_info[:3])),
+        experimenter=__version__,
+        **about,
+    )
+    with blocked():
+        return store.create(repo, entry.tag, code.commit, record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +182,8 @@ def cancel(repo: Repo, entry: registry.Entry) -> None:
     """Undo what `begin` did, how far it came: the experiment never started."""
     try:
         store.break_stale_locks(repo, entry.tag, since=entry.started)
-        if experiment := store.find(repo, entry.tag):
+        experiment = store.find(repo, entry.tag)
+        if experiment and experiment.record.status == "running":
             store.delete(repo, experiment)
     except RefMoved:  # somebody else did, and what they put there is theirs
         pass

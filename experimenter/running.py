@@ -85,7 +85,8 @@ def chosen(repo: Repo, word: str) -> Entry:
     try:
         entry = found[find(word, found)]
     except ExperimentUnknown:
-        tag = find(word, _known_tags(repo))
+        known = _known_tags(repo)
+        tag = word if any(names.name_of(tag) == word for tag in known) else find(word, known)
         raise NotStopped(f"{tag} does not run; 'experimenter ps' shows what does") from None
     if not entry.is_ours:
         raise NotStopped(f"{entry.tag} belongs to another user, who alone can stop it")

@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, Self
@@ -11,6 +12,7 @@ from typing import Any, Self
 from experimenter.errors import Interrupted
 from experimenter.process import Child, Ending, Identity, adopt_orphans
 from experimenter.tree import Tree
+from experimenter.witness import Witness
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -21,9 +23,9 @@ _ENDING_BLOCKS = (signal.SIGTERM, signal.SIGHUP)
 class Signals:
     """What signals do to us from the start of an experiment to its end; a context manager for the main thread.
 
-    Before the command starts they raise Interrupted. Then they are passed on to it: Ctrl-C comes from the terminal to
-    both of us, so it is passed on only where we are not in a terminal's foreground; a second one kills. Once the
-    command has ended they are ignored until the block is left. A signal that was ignored when we started stays so
+    Before the command starts they raise Interrupted. Then they are passed on to it, unless it got them itself, as it
+    gets Ctrl-C from the terminal; a second Ctrl-C kills. Once the command has ended they are ignored until the block is
+    left. A signal that was ignored when we started stays so
     (nohup, background jobs). `wake_fd` is readable after each signal, and after each end of a child.
     """
 
@@ -37,6 +39,7 @@ class Signals:
         self._is_waiting_for_tree = False
 
     def __enter__(self) -> Self:
+        self._witness = Witness()
         self.wake_fd, self._wake_end = os.pipe()
         os.set_blocking(self.wake_fd, False)
         os.set_blocking(self._wake_end, False)
@@ -53,6 +56,7 @@ class Signals:
         signal.set_wakeup_fd(self._previous_wake_fd)
         os.close(self.wake_fd)
         os.close(self._wake_end)
+        self._witness.close()
 
     def start(self, command: Sequence[str], *, tag: str, **options: Any) -> Child:
         """Start the command of an experiment as Child.start does; signals that arrive meanwhile reach it then."""
@@ -113,8 +117,15 @@ class Signals:
         if is_second:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             self.kill_tree()
-        elif signum != signal.SIGINT or not _in_foreground():
+        elif not self._child_got(signum):
             self._child.send(signum)
+
+    def _child_got(self, signum: int) -> bool:
+        """Say whether the command got a signal as we did, with the process group that both are in."""
+        assert self._child
+        if sys.platform != "linux":
+            return signum == signal.SIGINT and _in_foreground()
+        return self._witness.saw(signum) and self._child.is_in_our_group
 
 
 @contextlib.contextmanager

@@ -52,6 +52,8 @@ def stop(
         one = _Stop(repo=repo, settings=settings, entry=entry, grace_s=_grace_s(entry, settings, grace_s))
         if one.claim(keep=keep):
             going.append(one)
+        elif (ending_of(repo, entry.tag) or {}).get("status") == "stopped":  # by another stop, meanwhile
+            yield one.outcome()
         else:
             yield NotStopped(f"{entry.tag} was just ending by itself; it was not stopped")
     while going:
@@ -138,7 +140,7 @@ class _Stop:
             asked = new if pid_file.command else [one for one in new if one == pid_file.wrapper]
             self._asked |= set(new)
             send(asked, signal.SIGTERM)
-            send(asked, signal.SIGCONT)  # or what is suspended would not notice
+            send([*asked, pid_file.wrapper], signal.SIGCONT)  # or what is suspended would not notice
         return False
 
     def _let_script_go_on(self) -> bool:

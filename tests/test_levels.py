@@ -9,7 +9,7 @@ import experimenter
 HOUSE = Path(experimenter.__file__).parent
 LEVELS = [
     {"errors", "text"},
-    {"detach", "limits", "names", "plumbing", "process", "relay", "settings", "storable"},
+    {"detach", "limits", "names", "plumbing", "process", "relay", "settings", "storable", "witness"},
     {"environment", "find", "params", "record", "results", "state", "status"},
     {"pidfile", "snapshot", "store", "tree", "worktree"},
     {"editable", "registry", "signals"},

@@ -254,7 +254,10 @@ def test_help_and_version_load_nothing_they_do_not_need(repo: Path) -> None:
         assert sh(f'python -c "{program}"').splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("words", ["--help", "run --help", "list --help", "show --help", "wait -h"])
+HELP = ["--help", "run --help", "list --help", "show --help", "wait -h", "ps --help", "stop --help", "logs --help"]
+
+
+@pytest.mark.parametrize("words", HELP)
 def test_help_fits_80_columns_and_has_an_example(words: str) -> None:
     done = experimenter(*words.split(), env={"COLUMNS": "80"})
 

@@ -48,10 +48,11 @@ def ps_command(as_json: bool) -> None:
 @click.option("--grace", metavar="SECONDS", help="Time between asking and killing (default: that of the run, else 10).")
 @click.option("--keep", is_flag=True, help="Keep the tag, as 'stopped', with what results there are.")
 def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | None, keep: bool) -> int:
-    """Stop running experiments: ask every process with SIGTERM, kill what is left after the grace.
+    """Stop running experiments, with every process of them.
 
-    Returns when the whole process tree is gone, and the tag removed (or kept). EXP is a tag, an id,
-    the start of an id (4 or more digits), or a name that only one running experiment bears.
+    Asks each process with SIGTERM, and kills what is left after the grace. Returns when the whole
+    process tree is gone, and the tag removed (or kept). EXP is a tag, an id, the start of an id (4
+    or more digits), or a name that only one running experiment bears.
 
     \b
     Examples:
@@ -123,7 +124,7 @@ def logs_command(experiment: str, follow: bool, raw: bool) -> None:
 @click.command("wait")
 @click.argument("experiment", metavar="EXP")
 def wait_command(experiment: str) -> int:
-    """Wait until an experiment has ended; exit with the exit status of its command.
+    """Wait for the end of an experiment, and exit as its command did.
 
     EXP is a tag, an id, the start of an id (4 or more digits), or a name that only one bears.
 

@@ -88,6 +88,14 @@ class Child:
                     self.ending = _ending(self._popen.returncode, usage)
         return self.ending is not None
 
+    @property
+    def is_in_our_group(self) -> bool:
+        """Whether a signal to our process group reaches it."""
+        try:
+            return os.getpgid(self._popen.pid) == os.getpgrp()
+        except ProcessLookupError:
+            return True
+
     def send(self, signum: int) -> None:
         """Send a signal to the command, if it has not ended."""
         if self.ending is None:
