@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
-from experimenter.process import Identity, host, look_at
+from experimenter.process import Identity, host
 from experimenter.registry import Entry, entries, is_open
 from experimenter.state import NEW, OLD, StateFolder, remove_tree, translated
 
@@ -56,7 +56,8 @@ def entry_of_nobody(state: StateFolder, tag: str) -> Entry:
 def any_left(repo: Repo) -> bool:
     """Say whether there is something for `settle` and `sweep` to look at. Cheap where nothing runs."""
     state = StateFolder.of(repo)
-    return bool(abandoned(repo) or broken(state) or _halves(state) or _stray_work_trees(state))
+    left = abandoned(repo) or broken(state) or _halves(state) or _stray_work_trees(state)
+    return bool(left) or (state.path.exists() and state.linked.exists() and not any(state.linked.iterdir()))
 
 
 def sweep(state: StateFolder) -> None:
@@ -65,14 +66,16 @@ def sweep(state: StateFolder) -> None:
         remove_tree(folder)
     for id_ in _stray_work_trees(state):
         state.remove_linked(id_)
+    with contextlib.suppress(OSError):  # there is none, or it is not empty
+        state.linked.rmdir()
 
 
 def _halves(state: StateFolder) -> list[Path]:
     """Return folders that were being made by a process that is gone, or that were being removed."""
     unborn = []
     for path in state.runs.glob(f"{NEW}*"):
-        place, _, pid = path.name.removeprefix(NEW).rpartition("-")[0].rpartition("-")
-        if place == host() and not (pid.isdecimal() and look_at(int(pid))):
+        place, pid, start_time, _ = path.name.removeprefix(NEW).rsplit("-", 3)
+        if place == host() and not Identity(pid=int(pid), start_time=float(start_time)).is_alive:
             unborn.append(path)
     return [*unborn, *state.runs.glob(f"{OLD}*")]
 

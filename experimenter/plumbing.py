@@ -17,6 +17,7 @@ except ImportError as missing:  # GitPython starts git when it is imported
     raise GitMissing("git cannot be executed; install git 2.30 or later, or put it on the PATH") from missing
 
 OLDEST_GIT = (2, 30)
+REF = "EXPERIMENTER_REF"  # in the environment of a git that changes a ref for us: which one
 
 # Set inside git hooks and aliases: git would quietly answer for another repository, index or object store.
 _INHERITED = (
@@ -72,13 +73,14 @@ class Repo:
         *words: str | bytes,
         stdin: bytes | None = None,
         index: Path | None = None,
+        env: Mapping[str, str] | None = None,
         expected: Iterable[int] = (0,),
     ) -> bytes:
         """Run a git command at the top of the work tree, on `index` where one is given; return its stdout.
 
         Raises GitFailed, with what git said, when it ends with a status that is not `expected`.
         """
-        env = {"GIT_INDEX_FILE": str(index)} if index else {}
+        env = {**(env or {}), **({"GIT_INDEX_FILE": str(index)} if index else {})}
         return run(self.top, words, stdin=stdin, env=env, expected=expected)
 
 
@@ -141,7 +143,7 @@ def delete_ref(repo: Repo, ref: str, *, old: str) -> None:
 
 def _change_ref(repo: Repo, ref: str, old: str, words: Sequence[str]) -> None:
     try:
-        repo.git(*words)
+        repo.git(*words, env={REF: ref})
     except GitFailed as error:
         said = str(error)
         if not old and "reference already exists" in said:

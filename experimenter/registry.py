@@ -188,7 +188,7 @@ def open_entry(repo: Repo, name: str, words: Sequence[str], *, now: datetime, **
     state = StateFolder.of(repo)
     with translated(state.path):
         state.make()
-        unborn = state.runs / f"{NEW}{host()}-{os.getpid()}-{os.urandom(4).hex()}"
+        unborn = state.runs / f"{NEW}{host()}-{os.getpid()}-{Identity.of(os.getpid()).start_time}-{os.urandom(4).hex()}"
         unborn.mkdir()
         try:
             (unborn / RUNNING).touch()

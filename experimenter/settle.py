@@ -38,6 +38,8 @@ def settle(repo: Repo, settings: Settings | None = None) -> None:
 
 def settle_entry(repo: Repo, entry: Entry, settings: Settings) -> None:
     """Settle one abandoned entry, whose lock the caller holds."""
+    if store.is_at_work(entry.tag):
+        raise ExperimenterError("a git that changes its tag is still at work")
     store.break_stale_locks(repo, entry.tag, since=entry.started)
     experiment = store.find(repo, entry.tag)
     if experiment and experiment.record.status == "running":

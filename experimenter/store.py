@@ -8,12 +8,13 @@ from pathlib import Path
 
 from experimenter import names
 from experimenter.errors import ExperimenterError, GitFailed, NewerRecord, NotARecord
-from experimenter.plumbing import Repo, delete_ref, update_ref
-from experimenter.process import any_is_called, host
+from experimenter.plumbing import REF, Repo, delete_ref, update_ref
+from experimenter.process import any_has_variable, any_works_in, host
 from experimenter.record import Record
 
 _FORMAT = "%00".join(["%(refname:strip=2)", "%(objectname)", "%(*objectname)", "%(contents)", ""])
 _LOOK_AGAIN_S = 0.05
+_AT_WORK_S = 2.0
 _OWN_LOCK_S, _PACKED_LOCK_S = 0.5, 10.0  # git holds one for milliseconds, and waits for another's for 10 s
 _Row = tuple[str, str, str, bytes]  # tag, the tag object, the commit, the message
 
@@ -94,13 +95,13 @@ def break_stale_locks(repo: Repo, tag: str, *, since: datetime) -> None:
     """Remove the locks that git left on a tag's ref, and on the packed refs, when it was killed.
 
     Only for a tag that no living process is at work on. A lock on the packed refs is broken only if it is younger
-    than the experiment, stays the same for as long as git itself would wait, and no git lives here that might hold it.
+    than the experiment, stays the same for as long as git itself would wait, and no git lives that works here.
     """
     own, packed = (_lock_of(repo.common_dir / name) for name in (_ref(tag), "packed-refs"))
     if _stays(own, for_s=_OWN_LOCK_S):
         own.unlink(missing_ok=True)
     is_young = packed.exists() and packed.stat().st_mtime >= since.timestamp()
-    if is_young and _stays(packed, for_s=_PACKED_LOCK_S) and not any_is_called("git"):
+    if is_young and _stays(packed, for_s=_PACKED_LOCK_S) and not any_works_in(_folders(repo), "git"):
         packed.with_suffix(".new").unlink(missing_ok=True)
         packed.unlink(missing_ok=True)
 
@@ -175,6 +176,22 @@ def _tagger(repo: Repo) -> str:
         return repo.git("var", "GIT_COMMITTER_IDENT").decode(errors="replace").strip()
     except GitFailed:  # nobody has told git who they are, as in a container
         return f"experimenter <experimenter@{host()}> {int(datetime.now(UTC).timestamp())} +0000"
+
+
+def is_at_work(tag: str) -> bool:
+    """Say whether a git that was to change the tag outlives whoever started it; it is given a moment to end."""
+    deadline = time.monotonic() + _AT_WORK_S
+    while any_has_variable(REF, _ref(tag)):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(_LOOK_AGAIN_S)
+    return False
+
+
+def _folders(repo: Repo) -> list[Path]:
+    """Return the folders that a git on this repository works in."""
+    linked = [Path(note.read_text()).parent for note in repo.common_dir.glob("worktrees/*/gitdir")]
+    return [repo.common_dir, repo.top, *linked]
 
 
 def _stays(lock: Path, *, for_s: float) -> bool:

@@ -100,12 +100,18 @@ def all_processes() -> Iterable[Sighting]:
     return [seen for pid in sorted(pids()) if (seen := look_at(pid))]
 
 
-def any_is_called(name: str) -> bool:
-    """Say whether a living process runs the program `name`."""
+def any_works_in(folders: Iterable[Path], name: str) -> bool:
+    """Say whether a living process of the program `name` has its current directory in one of the folders."""
     import psutil
 
-    found = (one.info for one in psutil.process_iter(["name", "status"]))
-    return any(one["name"] == name and one["status"] != psutil.STATUS_ZOMBIE for one in found)
+    found = (one.info for one in psutil.process_iter(["name", "cwd"]))
+    places = [Path(one["cwd"]) for one in found if one["name"] == name and one["cwd"]]
+    return any(folder in (place, *place.parents) for folder in folders for place in places)
+
+
+def any_has_variable(variable: str, value: str) -> bool:
+    """Say whether another living process was started with that variable in its environment."""
+    return any(has_variable(pid, variable, value) for pid in pids() - {os.getpid()})
 
 
 def has_variable(pid: int, variable: str, value: str) -> bool:
