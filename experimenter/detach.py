@@ -20,10 +20,12 @@ class Background:
     def fork(cls) -> Self:
         """Fork; the background has no terminal and reads nothing. Until it `started`, both share stdout and stderr."""
         receiving, sending = os.pipe()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # until `wait` can pass them on
         pid = os.fork()
         os.close(sending if pid else receiving)
         if pid == 0:
             os.setsid()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
             os.close(nothing)
@@ -52,6 +54,7 @@ class Background:
             for signum in _FORWARDED
             if signal.getsignal(signum) is not signal.SIG_IGN
         }
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         word = b""
         while piece := os.read(self.channel, 4096):
             word += piece

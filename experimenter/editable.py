@@ -1,16 +1,18 @@
 """Editable installs that point into the work tree, and how PYTHONPATH leads to the private one instead."""
 
 import json
+import logging
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
 from experimenter.process import answer_of
+from experimenter.text import visible
 from experimenter.worktree import WorkTree
 
+_log = logging.getLogger("experimenter")
 _TIMEOUT_S = 20.0
 # setuptools and the `editables` library (hatchling, PDM) map packages to places by finders, others by .pth files, which
 # become entries of sys.path. PYTHONPATH comes before both.
@@ -93,7 +95,7 @@ def _interpreter_of(program: str, environ: Mapping[str, str]) -> Iterator[str | 
             first = file.readline(1024).decode(errors="replace")
     except OSError:
         return
-    words = shlex.split(first[2:]) if first.startswith("#!") else []
+    words = first[2:].split() if first.startswith("#!") else []
     yield from (which(word, path=environ.get("PATH")) for word in words if "python" in Path(word).name)
 
 
@@ -103,4 +105,5 @@ def _ask(python: str, environ: Mapping[str, str]) -> _Python | None:
         found = json.loads((answer or "").splitlines()[-1])
         return _Python(path=found["path"], mapping=[(name, place) for name, place in found["mapping"]])
     except (IndexError, ValueError, KeyError, TypeError):
-        return None  # no Python, or one that is broken
+        _log.warning("%s does not tell what it imports; an editable install would not be overridden", visible(python))
+        return None

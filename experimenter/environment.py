@@ -17,6 +17,7 @@ PARAMS_FILE = "EXPERIMENTER_PARAMS_FILE"
 RESULTS_FILE = "EXPERIMENTER_RESULTS_FILE"
 _ALL = {TAG, ID, NAME, COMMIT, PARAMS, PARAMS_FILE, RESULTS_FILE}
 _PARAM = "EXPERIMENTER_PARAM_"
+_named: list[str] = []  # what TAG held at first, then what `enter` put there in its place
 
 _LARGEST_VARIABLE_BYTES = 100 * 1024  # Linux allows 128 KiB for one (MAX_ARG_STRLEN, execve(2))
 _LARGEST_VARIABLES_BYTES = 512 * 1024  # of all together; the limit is a quarter of the stack's, 2 MiB as a rule
@@ -25,6 +26,24 @@ _LARGEST_VARIABLES_BYTES = 512 * 1024  # of all together; the limit is a quarter
 def without_ours(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without what an outer run put there for the command that we are."""
     return {key: value for key, value in environ.items() if key not in _ALL and not key.startswith(_PARAM)}
+
+
+def enter(tag: str) -> None:
+    """Name an experiment that this process is, to what it starts from now on: that is part of it."""
+    if not _named:
+        _named.append(os.environ.get(TAG, ""))
+    _named.append(tag)
+    os.environ[TAG] = tag
+
+
+def leave(tag: str) -> None:
+    """Take that back: one that is still open, or the run that we are in ourselves, has its place again."""
+    _named.remove(tag)
+    os.environ[TAG] = _named[-1]
+    if not _named[-1]:
+        del os.environ[TAG]
+    if len(_named) == 1:
+        _named.clear()
 
 
 def of_parameters(parameters: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:

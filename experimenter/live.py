@@ -243,4 +243,8 @@ def _keep_beside_log(entry: registry.Entry, raw: bytes) -> Path:
 def _joined_parameters(entry: registry.Entry) -> dict[str, Any]:
     if not entry.joined_parameters.exists():
         return {}
-    return results.parse(entry.joined_parameters.read_bytes(), source=str(entry.joined_parameters))
+    try:
+        return results.parse(results.read(entry.joined_parameters), source=visible(str(entry.joined_parameters)))
+    except BadResults as error:
+        _log.warning("the parameters of scripts are not in the record: %s", error)
+        return {}

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from experimenter import environment, live, names, registry
 from experimenter.errors import BadParameters
+from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo, config, find_repo
 from experimenter.process import usage_of_ourselves
 from experimenter.results import merge_into
@@ -91,6 +92,7 @@ class ExperimentLogger:
             command=sys.orig_argv,
             parameters=self._parameters,
             description=self._description,
+            is_script=True,
         )
 
 
@@ -116,8 +118,8 @@ def parameters() -> dict[str, Any]:
 class _JoinedBlock:
     """A block inside `experimenter run`, which settles the experiment itself."""
 
-    def __init__(self, folder: Path) -> None:
-        self.tag = os.environ[environment.TAG]
+    def __init__(self, folder: Path, tag: str) -> None:
+        self.tag = tag
         self.commit = os.environ[environment.COMMIT]
         self.results = folder / "results.json"
 
@@ -133,9 +135,7 @@ class _OwnBlock:
         self.results = begun.entry.results
         self._begun = begun
         self._pid = os.getpid()
-        begun.entry.save_command(begun.entry.pid_file.wrapper)
-        self._outer_tag = os.environ.get(environment.TAG)
-        os.environ[environment.TAG] = self.tag  # for what the block starts: it is part of it
+        environment.enter(self.tag)
         self._started_s = time.monotonic()
         self._used_before = usage_of_ourselves()
         is_main = threading.current_thread() is threading.main_thread()
@@ -150,9 +150,7 @@ class _OwnBlock:
     def _settle(self, *, failed: bool) -> None:
         if self._signals:
             self._signals.close()
-        if os.environ.get(environment.TAG) == self.tag:
-            os.environ.pop(environment.TAG)
-            os.environ |= {environment.TAG: self._outer_tag} if self._outer_tag else {}
+        environment.leave(self.tag)
         entry = self._begun.entry
         status = "failed" if failed else "completed"
         if not entry.claim(registry.ENDING):  # somebody stops us
@@ -179,7 +177,8 @@ def _joined_block(repo: Repo, parameters: Mapping[str, Any]) -> _JoinedBlock | N
     if not file:
         return None
     folder = Path(file).parent
-    if folder.parent != StateFolder.of(repo).runs or not registry.is_open(folder):
+    pid_file = PidFile.read(folder / "pid.json")
+    if folder.parent != StateFolder.of(repo).runs or not pid_file:
         return None
     merge_into(folder / "joined.json", below=parameters)
-    return _JoinedBlock(folder)
+    return _JoinedBlock(folder, pid_file.tag)

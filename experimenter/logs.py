@@ -42,9 +42,14 @@ def collapsed(pieces: Iterable[bytes], *, redraws: bool) -> Iterator[bytes]:
     whenever there is no more for now, and is drawn over later.
     """
     line = drawn = b""
+    rest: list[bytes] = []  # of a line that goes on over many pieces
     for piece in pieces:
-        *complete, line = (line + piece).split(b"\n")
+        rest.append(piece)
+        if piece and b"\n" not in piece and b"\r" not in piece:
+            continue
+        *complete, line = b"".join(rest).split(b"\n")
         line = _last_state(line)
+        rest = [line]
         lines = b"".join(_last_state(one).rstrip(b"\r") + b"\n" for one in complete)
         shown = line.rstrip(b"\r")
         redrawn = redraws and not piece and shown != drawn
@@ -53,8 +58,9 @@ def collapsed(pieces: Iterable[bytes], *, redraws: bool) -> Iterator[bytes]:
             drawn = shown if redrawn else b""
             yield erased + lines + drawn
         yield b""
-    if line and not drawn:
-        yield line.rstrip(b"\r")
+    line = _last_state(b"".join(rest)).rstrip(b"\r")
+    if line and line != drawn:
+        yield line
 
 
 def _last_state(line: bytes) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from experimenter import names
-from experimenter.process import Identity, boot_id, host
+from experimenter.process import Identity, boot_id, host, pid_namespace
 from experimenter.results import ResultsFile
 from experimenter.state import read_json
 
@@ -19,6 +19,7 @@ class PidFile:
     tag: str
     host: str
     boot_id: str
+    pid_namespace: str = ""
     wrapper: Identity
     words: Sequence[str]
     keep: bool = False
@@ -27,10 +28,19 @@ class PidFile:
     results_file: ResultsFile | None = None
 
     @classmethod
-    def of_ourselves(cls, tag: str, words: Sequence[str], **promised: Any) -> Self:
-        """Return what a new entry of this process says; `words` are the command as its record has it."""
-        wrapper = Identity.of(os.getpid())
-        return cls(tag=tag, host=host(), boot_id=boot_id(), wrapper=wrapper, words=words, **promised)
+    def of_ourselves(cls, tag: str, words: Sequence[str], *, is_script: bool = False, **promised: Any) -> Self:
+        """Return what a new entry of this process says, which `is_script` says is the command itself."""
+        ourselves = Identity.of(os.getpid())
+        return cls(
+            tag=tag,
+            host=host(),
+            boot_id=boot_id(),
+            pid_namespace=pid_namespace(),
+            wrapper=ourselves,
+            words=words,
+            command=ourselves if is_script else None,
+            **promised,
+        )
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -44,6 +54,7 @@ class PidFile:
                 tag=found["tag"],
                 host=str(found["host"]),
                 boot_id=str(found["boot_id"]),
+                pid_namespace=str(found.get("pid_namespace", "")),
                 wrapper=_identity(found["wrapper_pid"], found["wrapper_start_time"]),
                 words=[str(word) for word in found.get("command", ())],
                 keep=found.get("keep") is True,
@@ -61,6 +72,7 @@ class PidFile:
             "tag": self.tag,
             "host": self.host,
             "boot_id": self.boot_id,
+            "pid_namespace": self.pid_namespace,
             "wrapper_pid": self.wrapper.pid,
             "wrapper_start_time": self.wrapper.start_time,
             "pid": self.command and self.command.pid,

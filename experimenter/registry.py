@@ -1,6 +1,7 @@
 """The registry of what is alive: an entry for each running experiment, with a PID file that tells whose it is."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from experimenter import names
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
-from experimenter.process import Identity, boot_id, host
+from experimenter.process import Identity, boot_id, host, pid_namespace, sees_all_processes
 from experimenter.results import ResultsFile
 from experimenter.state import NEW, StateFolder, sync_folder, translated, write_json
 from experimenter.storable import dumps
@@ -20,6 +21,7 @@ from experimenter.tree import Tree
 
 # The phases of an entry: the name of a file in its folder, which only one process can rename.
 RUNNING, ENDING, STOPPING, STOPPING_KEPT = "running", "ending", "stopping", "stopping-kept"
+_OPEN, _SETTLING = "open", "settling"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +84,9 @@ class Entry:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether its processes are on another host, where only that host can judge them."""
-        return self.pid_file.host != host()
+        """Whether its processes are on another host, or hidden in another container: they are judged only there."""
+        is_hidden = self._is_in_other_namespace and not sees_all_processes()
+        return self.pid_file.host != host() or is_hidden
 
     @property
     def phase(self) -> str:
@@ -104,7 +107,30 @@ class Entry:
             (self.folder / RUNNING).rename(self.folder / phase)
         except FileNotFoundError:
             return False
+        except OSError:  # the disk has become read-only: then nobody else can, either
+            return True
         return True
+
+    def attend(self) -> int:
+        """Show, until the descriptor that is returned is closed, that somebody is at work on the entry (flock(2))."""
+        descriptor = os.open(self.folder / self.phase, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return descriptor
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether somebody shows that: a stop that was itself killed does not."""
+        try:
+            descriptor = os.open(self.folder / self.phase, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     @property
     def wrapper_is_alive(self) -> bool:
@@ -146,12 +172,12 @@ class Entry:
     def mark_settling(self) -> None:
         """Note that the tree has gone and git is at work: nobody should kill that."""
         with contextlib.suppress(OSError):
-            (self.folder / "settling").touch()
+            (self.folder / _OPEN).rename(self.folder / _SETTLING)  # which a full disk does not prevent
 
     @property
     def is_settling(self) -> bool:
         """Whether it was marked so."""
-        return (self.folder / "settling").exists()
+        return (self.folder / _SETTLING).exists()
 
     def save_ending(self, *, status: str, exit_code: int | None, is_kept: bool) -> None:
         """Say beside the log how the experiment ended: before the tag, so that a crash can't separate the two."""
@@ -176,7 +202,14 @@ class Entry:
         self.state.remove_linked(self.id)
 
     def _is_alive(self, process: Identity) -> bool:
-        return not self.is_elsewhere and self.pid_file.boot_id == boot_id() and process.is_alive
+        if self.is_elsewhere or self.pid_file.boot_id != boot_id():
+            return False
+        # In a container its processes have other ids; what they were started with tells them, too.
+        return bool(Tree(tag=self.tag).members()) if self._is_in_other_namespace else process.is_alive
+
+    @property
+    def _is_in_other_namespace(self) -> bool:
+        return self.pid_file.pid_namespace not in ("", pid_namespace())
 
 
 def open_entry(repo: Repo, name: str, words: Sequence[str], *, now: datetime, **promised: Any) -> Entry:
@@ -192,6 +225,7 @@ def open_entry(repo: Repo, name: str, words: Sequence[str], *, now: datetime, **
         unborn.mkdir()
         try:
             (unborn / RUNNING).touch()
+            (unborn / _OPEN).touch()
             while True:
                 pid_file = PidFile.of_ourselves(names.tag(name, now), words, **promised)
                 entry = Entry(state=state, pid_file=pid_file)

@@ -79,7 +79,8 @@ def markers_in(log: Path) -> list[bytes]:
         text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         place = text.find(MARKER)
         while place >= 0:
-            before = text[text.rfind(b"\n", max(0, place - _LONGEST_BAR), place) + 1 : place]
+            start = max(0, place - _LONGEST_BAR)
+            before = text[max(start, text.rfind(b"\n", start, place) + 1) : place]
             end = text.find(b"\n", place)
             end = end if end >= 0 else len(text)
             if not before or b"\r" in before:

@@ -82,8 +82,10 @@ def run(
             )
             ran = _execute(begun, command, workplace, signals, on_start)
         except BaseException:
-            signals.kill_tree()
-            live.cancel(repo, begun.entry)
+            if signals.has_started:  # what its command has written is not lost: the next of us settles it
+                signals.kill_tree()
+            else:
+                live.cancel(repo, begun.entry)
             raise
         return _settle(begun, ran, workplace, signals, options)
 
@@ -164,7 +166,9 @@ def _is_over(begun: live.Live, child: Child, signals: Signals) -> bool:
     """
     if not child.has_ended():
         return False
-    return begun.entry.claim(registry.ENDING) or begun.entry.phase == registry.ENDING or signals.tree_is_gone()
+    entry = begun.entry
+    is_ours = entry.claim(registry.ENDING) or entry.phase == registry.ENDING
+    return is_ours or signals.tree_is_gone() or not entry.is_attended
 
 
 def _status(ending: Ending, signals: Signals) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from experimenter import names, registry, store
-from experimenter.errors import ExperimentUnknown, NotStopped, StatusUnknown
+from experimenter.errors import ExperimentAmbiguous, ExperimentUnknown, NotStopped, StatusUnknown
 from experimenter.find import find
 from experimenter.plumbing import Repo
 from experimenter.process import usage_of
@@ -85,8 +85,10 @@ def chosen(repo: Repo, word: str) -> Entry:
     try:
         entry = found[find(word, found)]
     except ExperimentUnknown:
-        known = _known_tags(repo)
-        tag = word if any(names.name_of(tag) == word for tag in known) else find(word, known)
+        try:
+            tag = find(word, _known_tags(repo))
+        except ExperimentAmbiguous:
+            tag = word
         raise NotStopped(f"{tag} does not run; 'experimenter ps' shows what does") from None
     if not entry.is_ours:
         raise NotStopped(f"{entry.tag} belongs to another user, who alone can stop it")

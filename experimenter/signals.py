@@ -69,6 +69,11 @@ class Signals:
             child.send(signum)
         return child
 
+    @property
+    def has_started(self) -> bool:
+        """Whether there ever was a command."""
+        return self._tree is not None
+
     def kill_tree(self) -> None:
         """Kill the command and all that it has started."""
         if self._tree:
@@ -192,7 +197,8 @@ class BlockSignals:
 def die_of(signum: int) -> None:
     """End this process by a signal, so that a shell that started us sees it and stops, too."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signum, signal.SIG_DFL)
+    if signum != signal.SIGKILL:
+        signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,8 @@ from experimenter import names
 from experimenter.errors import StateUnwritable
 from experimenter.plumbing import Repo
 from experimenter.text import visible
+
+_log = logging.getLogger("experimenter")
 
 NEW, OLD = ".new-", ".old-"  # begin the names of folders that are being made or removed
 
@@ -63,7 +66,7 @@ class StateFolder:
         """Return the folders of all entries."""
         try:
             return [path for path in self.runs.iterdir() if not path.name.startswith(".")]
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # nothing ever ran here, or another user's only
             return []
 
     def make(self) -> None:
@@ -79,13 +82,14 @@ class StateFolder:
         aside = self.runs / f"{OLD}{folder.name}-{os.urandom(4).hex()}"
         folder.rename(aside)
         remove_tree(aside)
+        if aside.exists():
+            _log.warning("cannot remove all of %s; files in it belong to somebody else, or are in use", aside)
 
     def remove_linked(self, id_: str) -> None:
         """Remove what git notes of a private work tree, if that is ours, as git-worktree(1) would."""
         noted = self.linked / self.work_tree_name(id_)
         with contextlib.suppress(FileNotFoundError):
-            place = Path((noted / "gitdir").read_text())
-            if self.runs not in place.parents:
+            if Path(os.path.realpath(self.runs)) not in place_of(noted).parents:
                 return
         with contextlib.suppress(OSError):  # there is none, or others are left
             self.remove(noted)
@@ -105,6 +109,12 @@ class StateFolder:
         """Delete what outlived one experiment."""
         for path in self.logs.glob(f"{id_}.*"):
             path.unlink(missing_ok=True)
+
+
+def place_of(noted: Path) -> Path:
+    """Return where a linked work tree is of which git has a note (gitdir in gitrepository-layout(5))."""
+    place = os.fsdecode((noted / "gitdir").read_bytes().removesuffix(b"\n"))
+    return Path(os.path.realpath(noted / place)).parent
 
 
 def ending_of(repo: Repo, tag: str) -> Mapping[str, Any] | None:
@@ -144,10 +154,9 @@ def write_json(path: Path, value: Mapping[str, Any], *, is_durable: bool = True)
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a loss of power: fsync(2) of a file does not do that."""
     descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with contextlib.suppress(OSError):  # some file systems know no such thing
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    os.close(descriptor)
 
 
 def remove_tree(folder: Path) -> None:
@@ -157,10 +166,11 @@ def remove_tree(folder: Path) -> None:
         return
     with contextlib.suppress(OSError):
         folder.chmod(0o700)
-        for place, names_of_folders, _ in os.walk(folder):
-            for name in names_of_folders:
-                inner = Path(place, name)
-                if not inner.is_symlink():  # or what a link leads to, which is the user's, would change
+    for place, names_of_folders, _ in os.walk(folder):
+        for name in names_of_folders:
+            inner = Path(place, name)
+            if not inner.is_symlink():  # or what a link leads to, which is the user's, would change
+                with contextlib.suppress(OSError):
                     inner.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """Stops running experiments: asks every process of each, kills what is left after the grace, and sees them settled."""
 
+import contextlib
 import os
 import signal
 import time
@@ -7,12 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from experimenter import environment, leftovers, names, registry
-from experimenter.errors import NotStopped
+from experimenter.errors import ExperimenterError, NotStopped
 from experimenter.plumbing import Repo
 from experimenter.process import Identity
 from experimenter.registry import Entry
 from experimenter.settings import Settings
 from experimenter.settle import settle_entry
+from experimenter.signals import blocked
 from experimenter.state import ending_of
 from experimenter.tree import Tree, send
 
@@ -77,20 +79,31 @@ class _Stop:
     _settling_since_s: float | None = None
     _killed_after_s: float | None = None
     _killed_since_s: float | None = None
-    _survivors: Sequence[Identity] = ()
-    _asks: bool = True
+    _is_first: bool = True
+    _problem: str = ""
     _asked: set[Identity] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._tree = self.entry.tree
 
     def claim(self, *, keep: bool) -> bool:
-        """Make the end ours, or join another stop; say whether that was possible. Whoever claimed it asks."""
-        self._asks = self.entry.claim(registry.STOPPING_KEPT if keep else registry.STOPPING)
-        return self._asks or self.entry.is_stopping
+        """Make the end ours, or join another stop; say whether that was possible."""
+        self._is_first = self.entry.claim(registry.STOPPING_KEPT if keep else registry.STOPPING)
+        if not self._is_first and not self.entry.is_stopping:
+            return False
+        with contextlib.suppress(FileNotFoundError):  # it has come to its end
+            self.entry.attend()
+        return True
 
     def advance(self) -> bool:
         """Do what is due; say whether it is over."""
+        try:
+            return self._advance()
+        except (ExperimenterError, OSError) as error:
+            self._problem = f"{self.entry.tag} was not settled, the next command will try: {error}"
+            return True
+
+    def _advance(self) -> bool:
         self._look_again()
         members = self._tree.members()
         is_open = self.entry.exists
@@ -104,12 +117,11 @@ class _Stop:
 
     def outcome(self) -> Stopped | NotStopped:
         """Return how it ended, or why it did not."""
-        if self._survivors:
-            pids = ", ".join(str(one.pid) for one in self._survivors)
-            return NotStopped(f"{self.entry.tag} was killed, but does not go; look at the processes {pids}")
+        if self._problem:
+            return NotStopped(self._problem)
         ending = ending_of(self.repo, self.entry.tag) or {}
         is_kept = ending.get("is_kept") is True
-        is_ours = self._asks or self._killed_after_s is not None
+        is_ours = self._is_first or self._killed_after_s is not None
         return Stopped(tag=self.entry.tag, is_kept=is_kept, is_ours=is_ours, killed_after_s=self._killed_after_s)
 
     def _look_again(self) -> None:
@@ -131,16 +143,18 @@ class _Stop:
         if self._is_over_time:
             self._killed_after_s = self.grace_s
             self._killed_since_s = self._killed_since_s or time.monotonic()
-            if time.monotonic() - self._killed_since_s >= _DYING_S:
-                self._survivors = members
-                return bool(members)
-            self._tree.kill()
-        elif self._asks:
+            if members and time.monotonic() - self._killed_since_s >= _DYING_S:
+                pids = ", ".join(str(one.pid) for one in members)
+                self._problem = f"{self.entry.tag} was killed, but does not go; look at the processes {pids}"
+                return True
+            with blocked():  # nobody is left suspended
+                self._tree.kill()
+        else:
             new = [one for one in members if one not in self._asked]
             asked = new if pid_file.command else [one for one in new if one == pid_file.wrapper]
             self._asked |= set(new)
             send(asked, signal.SIGTERM)
-            send([*asked, pid_file.wrapper], signal.SIGCONT)  # or what is suspended would not notice
+            send(asked, signal.SIGCONT)  # or what is suspended would not notice
         return False
 
     def _let_script_go_on(self) -> bool:
@@ -156,7 +170,9 @@ class _Stop:
         """Let the wrapper settle the experiment; one that hangs is killed. It waits for us where we are in its tree."""
         if os.environ.get(environment.TAG) == self.entry.tag:
             return True
-        self._settling_since_s = self._settling_since_s or time.monotonic()
+        if self._settling_since_s is None:
+            self._settling_since_s = time.monotonic()
+            self.entry.pid_file.wrapper.send(signal.SIGCONT)  # it may be suspended with its command
         if time.monotonic() - self._settling_since_s >= _SETTLING_S:
             Tree(tag=self.entry.tag, command=self.entry.pid_file.wrapper).kill()
         return False

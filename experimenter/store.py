@@ -11,6 +11,7 @@ from experimenter.errors import ExperimenterError, GitFailed, NewerRecord, NotAR
 from experimenter.plumbing import REF, Repo, delete_ref, update_ref
 from experimenter.process import any_has_variable, any_works_in, host
 from experimenter.record import Record
+from experimenter.state import place_of
 
 _FORMAT = "%00".join(["%(refname:strip=2)", "%(objectname)", "%(*objectname)", "%(contents)", ""])
 _LOOK_AGAIN_S = 0.05
@@ -100,7 +101,8 @@ def break_stale_locks(repo: Repo, tag: str, *, since: datetime) -> None:
     own, packed = (_lock_of(repo.common_dir / name) for name in (_ref(tag), "packed-refs"))
     if _stays(own, for_s=_OWN_LOCK_S):
         own.unlink(missing_ok=True)
-    is_young = packed.exists() and packed.stat().st_mtime >= since.timestamp()
+    stamp = _stamp(packed)
+    is_young = stamp is not None and stamp[1] >= since.timestamp() * 1e9
     if is_young and _stays(packed, for_s=_PACKED_LOCK_S) and not any_works_in(_folders(repo), "git"):
         packed.with_suffix(".new").unlink(missing_ok=True)
         packed.unlink(missing_ok=True)
@@ -190,7 +192,7 @@ def is_at_work(tag: str) -> bool:
 
 def _folders(repo: Repo) -> list[Path]:
     """Return the folders that a git on this repository works in."""
-    linked = [Path(note.read_text()).parent for note in repo.common_dir.glob("worktrees/*/gitdir")]
+    linked = [place_of(note.parent) for note in repo.common_dir.glob("worktrees/*/gitdir")]
     return [repo.common_dir, repo.top, *linked]
 
 

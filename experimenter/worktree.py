@@ -12,7 +12,16 @@ from experimenter.status import GITLINK, lstat
 from experimenter.text import visible
 
 # Its files are those of the code state alone, whatever the user has set for their own work tree.
-_EXACTLY = ("-c", "core.sparseCheckout=false", "-c", "submodule.recurse=false", "-c", "protocol.file.allow=always")
+_EXACTLY = (
+    "-c",
+    "worktree.useRelativePaths=false",
+    "-c",
+    "core.sparseCheckout=false",
+    "-c",
+    "submodule.recurse=false",
+    "-c",
+    "protocol.file.allow=always",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +37,7 @@ class WorkTree:
 
         Nothing comes over the network. Raises GitFailed; the caller removes what was made so far.
         """
-        original.git("worktree", "add", "--detach", "--no-checkout", "--quiet", str(place), commit)
+        original.git(*_EXACTLY, "worktree", "add", "--detach", "--no-checkout", "--quiet", str(place), commit)
         private = find_repo(place)
         private.git(*_EXACTLY, "reset", "--hard", "--quiet")
         _fill_submodules(original, private)
@@ -45,7 +54,7 @@ class WorkTree:
 
     def mapped(self, path: Path) -> Path:
         """Return what stands for a path of the user's work tree; a path outside of it as it is."""
-        real = Path(os.path.realpath(path.parent)) / path.name
+        real = _located(path)
         if real == self.original.top or self.original.top in real.parents:
             return self.private.top / real.relative_to(self.original.top)
         return path
@@ -60,7 +69,7 @@ def checked_links(repo: Repo, given: Sequence[Path], configured: Sequence[str]) 
     paths += [(repo.top / path, "git config experimenter.link") for path in configured]
     checked = []
     for path, option in paths:
-        real = Path(os.path.realpath(path.parent)) / path.name
+        real = _located(path)
         shown = visible(str(path))
         if not os.path.lexists(path):
             raise BadSetting(f"{option}: there is no {shown} to link; make it, or leave the option out")
@@ -68,6 +77,12 @@ def checked_links(repo: Repo, given: Sequence[Path], configured: Sequence[str]) 
             raise BadSetting(f"{option}: {shown} is not in the work tree {visible(str(repo.top))}; give its path there")
         checked.append(str(real.relative_to(repo.top)))
     return checked
+
+
+def _located(path: Path) -> Path:
+    """Return where a path is, without following it if it is a symlink itself."""
+    path = Path(os.path.normpath(path)) if path.name == ".." else path
+    return Path(os.path.realpath(path.parent)) / path.name
 
 
 def _fill_submodules(original: Repo, private: Repo) -> None:

@@ -74,9 +74,9 @@ def test_results_are_looked_for_there(repo: Path) -> None:
     assert nothing_left()
 
 
-@pytest.mark.parametrize("name", ["it's $HOME", 'q"uo te', "käse", "-dash"])
-def test_odd_names_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    top = tmp_path / name
+@pytest.mark.parametrize("name", [b"it's $HOME", b'q"uo te', "käse".encode(), b"caf\xe9", b"two\nlines", b"-dash"])
+def test_odd_names_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+    top = tmp_path / os.fsdecode(name)
     top.mkdir()
     monkeypatch.chdir(top)
     sh("git init -q; mkdir -- '-sub'; echo x > ./-sub/file; git add .; git commit -qm first")
@@ -118,10 +118,12 @@ class TestLinks:
     def test_a_path_that_is_not_there_or_not_ours_is_an_error(self, repo: Path) -> None:
         missing = experimenter("run", "--isolated", "--link", "nope", "--", "true")
         outside = experimenter("run", "--isolated", "--link", "/etc", "--", "true")
+        above = experimenter("run", "--isolated", "--link", "..", "--", "true")
         sh("git config experimenter.link gone")
         configured = experimenter("run", "--isolated", "--", "true")
 
-        assert [done.returncode for done in (missing, outside, configured)] == [125] * 3
+        assert [done.returncode for done in (missing, outside, above, configured)] == [125] * 4
+        assert "is not in the work tree" in above.stderr
         assert f"--link: there is no {repo}/nope to link" in missing.stderr
         assert "--link: /etc is not in the work tree" in outside.stderr
         assert f"git config experimenter.link: there is no {repo}/gone" in configured.stderr
@@ -283,6 +285,28 @@ def test_a_pythonpath_into_the_repository_leads_to_the_copy(repo: Path, monkeypa
 
     assert place.startswith(f"{repo}/.git/experimenter/runs/")
     assert path == f"{Path(place).parent}{os.pathsep}/nowhere"
+
+
+def test_a_script_of_another_language_may_say_what_it_likes_in_its_first_line(repo: Path) -> None:
+    Path("tool").write_text("#!/bin/sh -e # don't edit\n")
+    Path("tool").chmod(0o755)
+
+    assert "Traceback" not in experimenter("run", "--isolated", "--", "./tool").stderr
+
+
+def test_what_lies_in_the_folder_is_not_imported_to_ask_what_is(repo: Path) -> None:
+    Path("json.py").write_text("import os; open(os.environ['HOME'] + '/imported', 'w')")
+    experimenter("run", "--isolated", "--", "true")
+
+    assert not Path(os.environ["HOME"], "imported").exists()
+
+
+def test_a_git_folder_behind_a_symlink(repo: Path, tmp_path: Path) -> None:
+    shutil.move(".git", tmp_path / "elsewhere")
+    Path(".git").symlink_to(tmp_path / "elsewhere")
+    experimenter("run", "--isolated", "--", "true")
+
+    assert nothing_left()
 
 
 def test_without_an_editable_install_pythonpath_is_left_alone(repo: Path) -> None:

@@ -281,6 +281,19 @@ def test_a_handler_of_the_scripts_own_is_left_alone(repo: Path) -> None:
         signal.signal(signal.SIGTERM, previous)
 
 
+def test_blocks_that_overlap_give_back_what_the_environment_named(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (ExperimentLogger(name, {}) for name in ("first", "second"))
+    first.__enter__()
+    second.__enter__()
+    named = [os.environ["EXPERIMENTER_TAG"]]
+    first.__exit__(None, None, None)
+    named.append(os.environ["EXPERIMENTER_TAG"])
+    second.__exit__(None, None, None)
+
+    assert named == [second.tag, second.tag]
+    assert "EXPERIMENTER_TAG" not in os.environ
+
+
 class TestJoining:
     JOINS = """
         with ExperimentLogger("inner", {"lr": 0.5, "model": {"depth": 3, "width": 1}}) as experiment:

@@ -157,6 +157,19 @@ def test_a_file_that_belongs_to_no_entry_shows_nothing(repo: Path, changes: dict
     assert experimenter("stop", "x").returncode == 0
 
 
+def test_one_in_a_container_that_shares_our_name_is_judged_by_its_processes(repo: Path) -> None:
+    in_container = ["unshare", "--fork", "--pid", "--mount-proc"]
+    if subprocess.run([*in_container, "true"], capture_output=True).returncode != 0:
+        pytest.skip("cannot make a namespace of process ids here")
+    sh("mkfifo go")
+    with subprocess.Popen([*in_container, "experimenter", "run", "-n", "x", "--", "sh", "-c", "read line < go"]) as run:
+        until(lambda: ps() and ps()[0]["pid"], what="the command")
+        (found,) = ps()
+        Path("go").write_text("\n")
+    assert (found["state"], run.returncode, ps()) == ("running", 0, [])
+    assert experimenter("list", "--json").stdout.count('"completed"') == 1
+
+
 def test_the_table_names_all_that_matters(repo: Path) -> None:
     detached("-n", "x", "--", "sleep", "1000")
     heading, line = experimenter("ps").stdout.splitlines()

@@ -338,6 +338,42 @@ def test_two_stops_at_once_agree(repo: Path, mark: str) -> None:
     nothing_is_left(mark)
 
 
+def test_a_stop_that_is_interrupted_leaves_a_run_that_ends_with_its_command(repo: Path, mark: str) -> None:
+    """A child that goes on does not hold it, as nobody is there to kill it."""
+    child = f"(trap '' TERM; exec sleep 1000) & echo $!; exec sh -c 'read line < {repo}/go; : {mark}'"
+    sh("mkfifo go")
+    with subprocess.Popen(
+        [EXPERIMENTER, "run", "-n", "x", "--", "sh", "-c", f"trap '' TERM; {child}"], stdout=-1
+    ) as run:
+        assert run.stdout
+        pid = int(run.stdout.readline())
+        stop = subprocess.Popen([EXPERIMENTER, "stop", "--grace", "600", "x"])
+        until(lambda: json.loads(experimenter("ps", "--json").stdout)[0]["state"] == "stopping")
+        stop.send_signal(signal.SIGINT)
+        stop.wait(timeout=20)
+        Path("go").write_text("\n")
+        assert run.wait(timeout=20) == 0
+
+    os.kill(pid, signal.SIGKILL)
+    assert (tags(), entries()) == ([], [])
+
+
+def test_one_that_cannot_be_settled_does_not_keep_the_others(repo: Path, mark: str) -> None:
+    orphan = detached("-n", "orphan", "--", "sleep", "1000")
+    os.kill(pid_file(orphan)["wrapper_pid"], signal.SIGKILL)
+    detached("-n", "x", "--", *script(f"{IGNORE}\nprint('ready', flush=True)\nsignal.pause()", mark))
+    until(lambda: "ready" in experimenter("logs", "x").stdout)
+    sh("git pack-refs --all; touch -d yesterday .git/packed-refs.lock")
+    done = experimenter("stop", "--all", "--grace", "1")
+    Path(".git/packed-refs.lock").unlink()
+
+    assert done.returncode == 1
+    assert "Error: exp_orphan_" in done.stderr
+    assert bearing(mark) == []
+    experimenter("ps")
+    assert (tags(), entries()) == ([], [])
+
+
 class TestErrors:
     def refused(self, *words: str) -> str:
         done = experimenter("stop", *words)

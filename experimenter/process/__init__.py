@@ -11,7 +11,9 @@ from experimenter.process.looking import (
     has_variable,
     host,
     look_at,
+    pid_namespace,
     pids,
+    sees_all_processes,
     usage_of,
 )
 from experimenter.process.starting import Child, Ending, adopt_orphans, answer_of, page, usage_of_ourselves
@@ -32,7 +34,9 @@ __all__ = [
     "host",
     "look_at",
     "page",
+    "pid_namespace",
     "pids",
+    "sees_all_processes",
     "usage_of",
     "usage_of_ourselves",
 ]

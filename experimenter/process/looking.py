@@ -3,12 +3,14 @@
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+_INITIAL_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO in the sources of Linux
 _DEAD, _STOPPED = "ZXx", "Tt"  # states of proc(5)
 
 
@@ -149,14 +151,26 @@ def host() -> str:
     return socket.gethostname()
 
 
+def pid_namespace() -> str:
+    """Return the name of the world in which our process ids count (pid_namespaces(7)); empty where there is but one."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def sees_all_processes() -> bool:
+    """Say whether the processes of other namespaces on this host are seen here, under other ids."""
+    return pid_namespace() == _INITIAL_NAMESPACE
+
+
 def boot_id() -> str:
     """Return what is different after each start of the machine."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        import psutil
-
-        return str(int(psutil.boot_time()))
+        command = ["sysctl", "-n", "kern.bootsessionuuid"]  # the time of boot follows the clock
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _look_by_psutil(pid: int) -> Sighting | None:

@@ -55,10 +55,13 @@ class Child:
         reason, report = os.pipe()
 
         def tell() -> None:
+            for signum in signal.valid_signals():
+                if callable(signal.getsignal(signum)):  # or our handler would take what is for the command
+                    signal.signal(signum, signal.SIG_DFL)
             try:
                 on_fork(Identity.of(os.getpid()))
-            except StateUnwritable as error:
-                os.write(report, error.message.encode(errors="replace"))
+            except Exception as error:
+                os.write(report, str(error).encode(errors="replace"))
                 raise
 
         try:
@@ -67,6 +70,7 @@ class Child:
         except OSError as error:
             raise _start_failure(command[0], error, place.get("cwd")) from error
         except subprocess.SubprocessError as error:
+            os.set_blocking(reason, False)
             raise StateUnwritable(os.read(reason, 4096).decode()) from error
         except ValueError as error:  # a NUL byte in a word or a variable
             raise CommandNotExecutable(f"cannot execute '{visible(command[0])}': {error}") from error
@@ -99,7 +103,8 @@ class Child:
     def send(self, signum: int) -> None:
         """Send a signal to the command, if it has not ended."""
         if self.ending is None:
-            with contextlib.suppress(PermissionError):  # it has become another user's, as sudo does
+            # It has become another user's, as sudo does; or it was reaped while this signal came.
+            with contextlib.suppress(PermissionError, ProcessLookupError):
                 os.kill(self._popen.pid, signum)
 
 
@@ -112,9 +117,11 @@ def adopt_orphans() -> None:
 
 
 def answer_of(command: Sequence[str], *, env: Mapping[str, str], timeout_s: float) -> str | None:
-    """Return what a program prints on its stdout; nothing if it can't be started, fails or takes too long."""
+    """Return what a program, started in `/`, prints on its stdout; nothing if it fails or takes too long."""
     try:
-        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s)
+        done = subprocess.run(
+            command, cwd="/", env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return None if done.returncode else done.stdout.decode(errors="surrogateescape")
