@@ -48,7 +48,9 @@ def python_path(work_tree: WorkTree, command: Sequence[str], environ: Mapping[st
             if _is_inside(work_tree, place):
                 root = _root_of(name, Path(place))
                 (folders if root else left)[str(root or name)] = None
-        folders |= dict.fromkeys(found.path if found else ())
+        for folder in found.path if found else ():
+            is_strict = "__editable__" in Path(folder).name and _is_inside(work_tree, folder)
+            (left if is_strict else folders)[folder] = None
     given = [entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     private = [mapped for folder in folders if (mapped := _mapped(work_tree, folder)) != folder]
     words = [*private, *(_mapped(work_tree, entry) for entry in given)]

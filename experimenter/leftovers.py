@@ -56,8 +56,10 @@ def entry_of_nobody(state: StateFolder, tag: str) -> Entry:
 def any_left(repo: Repo) -> bool:
     """Say whether there is something for `settle` and `sweep` to look at. Cheap where nothing runs."""
     state = StateFolder.of(repo)
+    if not os.access(state.path, os.R_OK | os.X_OK):  # nothing ever ran here, or what runs is another user's
+        return False
     left = abandoned(repo) or broken(state) or _halves(state) or _stray_work_trees(state)
-    return bool(left) or (state.path.exists() and state.linked.exists() and not any(state.linked.iterdir()))
+    return bool(left) or (state.linked.exists() and not any(state.linked.iterdir()))
 
 
 def sweep(state: StateFolder) -> None:

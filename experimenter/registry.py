@@ -21,7 +21,8 @@ from experimenter.tree import Tree
 
 # The phases of an entry: the name of a file in its folder, which only one process can rename.
 RUNNING, ENDING, STOPPING, STOPPING_KEPT = "running", "ending", "stopping", "stopping-kept"
-_OPEN, _SETTLING = "open", "settling"
+_OPEN, _SETTLING, _RESERVE = "open", "settling", "reserve"
+_RESERVE_BYTES = 64 * 1024  # for the record, the ref and what is written beside the log, with what these take in blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,11 @@ class Entry:
             return True
         return True
 
+    def keep_stopped(self) -> None:
+        """Let one that is being stopped keep its tag, unless it is too late for that."""
+        with contextlib.suppress(OSError):
+            (self.folder / STOPPING).rename(self.folder / STOPPING_KEPT)
+
     def attend(self) -> int:
         """Show, until the descriptor that is returned is closed, that somebody is at work on the entry (flock(2))."""
         descriptor = os.open(self.folder / self.phase, os.O_RDONLY)
@@ -171,6 +177,7 @@ class Entry:
 
     def mark_settling(self) -> None:
         """Note that the tree has gone and git is at work: nobody should kill that."""
+        self.free_reserve()
         with contextlib.suppress(OSError):
             (self.folder / _OPEN).rename(self.folder / _SETTLING)  # which a full disk does not prevent
 
@@ -197,15 +204,23 @@ class Entry:
             self.state.drop_logs(self.id)
             self._remove()
 
+    def free_reserve(self) -> None:
+        """Give back the space that was kept for the end: on a full disk the record is stored in it."""
+        with contextlib.suppress(OSError):
+            (self.folder / _RESERVE).unlink()
+
     def _remove(self) -> None:
+        if self.work_tree.exists():
+            self.state.remove(self.work_tree)
+            self.state.remove_linked(self.id)
         self.state.remove(self.folder)
-        self.state.remove_linked(self.id)
 
     def _is_alive(self, process: Identity) -> bool:
         if self.is_elsewhere or self.pid_file.boot_id != boot_id():
             return False
-        # In a container its processes have other ids; what they were started with tells them, too.
-        return bool(Tree(tag=self.tag).members()) if self._is_in_other_namespace else process.is_alive
+        if self._is_in_other_namespace:
+            return process.is_alive_in(self.pid_file.pid_namespace)
+        return process.is_alive
 
     @property
     def _is_in_other_namespace(self) -> bool:
@@ -226,6 +241,7 @@ def open_entry(repo: Repo, name: str, words: Sequence[str], *, now: datetime, **
         try:
             (unborn / RUNNING).touch()
             (unborn / _OPEN).touch()
+            (unborn / _RESERVE).write_bytes(bytes(_RESERVE_BYTES))
             while True:
                 pid_file = PidFile.of_ourselves(names.tag(name, now), words, **promised)
                 entry = Entry(state=state, pid_file=pid_file)

@@ -1,5 +1,6 @@
 """What runs now: the experiments that are alive, what they use, and which of them a word means."""
 
+import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from experimenter.plumbing import Repo
 from experimenter.process import usage_of
 from experimenter.record import timestamp
 from experimenter.registry import Entry
-from experimenter.state import ended_tags, ending_of
+from experimenter.state import StateFolder, ended_tags, ending_of
 
 _MEASURED_S = 0.2
 _LOOK_AGAIN_S = 0.2
@@ -50,6 +51,12 @@ class Running:
 def entries(repo: Repo) -> list[Entry]:
     """Return our entries of experiments that run, here or, as far as their hosts say, elsewhere."""
     return [entry for entry in registry.entries(repo) if entry.is_ours and not entry.is_abandoned]
+
+
+def is_readable(repo: Repo) -> bool:
+    """Say whether we may see what runs in a repository: the state folder is its user's alone."""
+    path = StateFolder.of(repo).path
+    return not path.exists() or os.access(path, os.R_OK | os.X_OK)
 
 
 def running(repo: Repo) -> list[Running]:

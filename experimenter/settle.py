@@ -40,6 +40,7 @@ def settle_entry(repo: Repo, entry: Entry, settings: Settings) -> None:
     """Settle one abandoned entry, whose lock the caller holds."""
     if store.is_at_work(entry.tag):
         raise ExperimenterError("a git that changes its tag is still at work")
+    entry.free_reserve()
     store.break_stale_locks(repo, entry.tag, since=entry.started)
     experiment = store.find(repo, entry.tag)
     if experiment and experiment.record.status == "running":
@@ -103,5 +104,7 @@ def _broken(repo: Repo, state: StateFolder) -> Iterator[Entry]:
             state.remove(folder)
         elif experiment.record.body.get("host") == host():
             entry = leftovers.entry_of_nobody(state, tag)
-            if not entry.tree.members():
+            if entry.tree.members():
+                _log.warning("%s still runs, but its PID file in %s cannot be read", tag, folder)
+            else:
                 yield entry

@@ -65,7 +65,8 @@ class StateFolder:
     def folders(self) -> list[Path]:
         """Return the folders of all entries."""
         try:
-            return [path for path in self.runs.iterdir() if not path.name.startswith(".")]
+            folders = [path for path in self.runs.iterdir() if not path.name.startswith(".")]
+            return [path for path in folders if path.is_dir() and not path.is_symlink()]
         except (FileNotFoundError, PermissionError):  # nothing ever ran here, or another user's only
             return []
 
@@ -141,12 +142,16 @@ def read_json(path: Path) -> Mapping[str, Any] | None:
 def write_json(path: Path, value: Mapping[str, Any], *, is_durable: bool = True) -> None:
     """Write a JSON file so that readers, and with `is_durable` a loss of power, find all of it or none."""
     temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(value, file)
-        if is_durable:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            json.dump(value, file)
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:  # the disk is full
+        temporary.unlink(missing_ok=True)
+        raise
     if is_durable:
         sync_folder(path.parent)
 
@@ -160,7 +165,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder and all in it, as far as we may; folders that were made read-only, too."""
+    """Remove a folder and all in it, as far as we may; folders that were made read-only, too. Follow no symlink."""
+    if folder.is_symlink():
+        folder.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
         return

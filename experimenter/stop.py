@@ -27,11 +27,11 @@ _DYING_S = 10.0  # for killed processes to go: the kernel may have to write out 
 class Stopped:
     """How a stop ended: whether the tag is kept, and after how many seconds of grace the tree was killed, if it was.
 
-    `is_ours` is not so where another stop had begun before this one, and this one did no more than wait.
+    Where we are in that tree ourselves, `is_kept` is not known yet. `is_ours` is not so where another stop did more.
     """
 
     tag: str
-    is_kept: bool
+    is_kept: bool | None
     is_ours: bool
     killed_after_s: float | None
 
@@ -91,6 +91,8 @@ class _Stop:
         self._is_first = self.entry.claim(registry.STOPPING_KEPT if keep else registry.STOPPING)
         if not self._is_first and not self.entry.is_stopping:
             return False
+        if keep:
+            self.entry.keep_stopped()
         with contextlib.suppress(FileNotFoundError):  # it has come to its end
             self.entry.attend()
         return True
@@ -120,9 +122,13 @@ class _Stop:
         if self._problem:
             return NotStopped(self._problem)
         ending = ending_of(self.repo, self.entry.tag) or {}
-        is_kept = ending.get("is_kept") is True
-        is_ours = self._is_first or self._killed_after_s is not None
-        return Stopped(tag=self.entry.tag, is_kept=is_kept, is_ours=is_ours, killed_after_s=self._killed_after_s)
+        was_killed_by_other = self._killed_after_s is None and ending.get("exit_code") == 128 + signal.SIGKILL
+        return Stopped(
+            tag=self.entry.tag,
+            is_kept=ending.get("is_kept"),
+            is_ours=not was_killed_by_other and (self._is_first or self._killed_after_s is not None),
+            killed_after_s=self._killed_after_s,
+        )
 
     def _look_again(self) -> None:
         """Read the entry, whose command may have started meanwhile."""

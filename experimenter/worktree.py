@@ -1,5 +1,6 @@
 """The private work tree of an isolated run: exactly the code state, and what is linked into it."""
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from experimenter.plumbing import Repo, find_repo
 from experimenter.status import GITLINK, lstat
 from experimenter.text import visible
 
+_log = logging.getLogger("experimenter")
+
 # Its files are those of the code state alone, whatever the user has set for their own work tree.
 _EXACTLY = (
-    "-c",
-    "worktree.useRelativePaths=false",
     "-c",
     "core.sparseCheckout=false",
     "-c",
@@ -37,11 +38,23 @@ class WorkTree:
 
         Nothing comes over the network. Raises GitFailed; the caller removes what was made so far.
         """
-        original.git(*_EXACTLY, "worktree", "add", "--detach", "--no-checkout", "--quiet", str(place), commit)
+        original.git(
+            "-c",
+            "worktree.useRelativePaths=false",
+            "worktree",
+            "add",
+            "--detach",
+            "--no-checkout",
+            "--quiet",
+            str(place),
+            commit,
+        )
         private = find_repo(place)
         private.git(*_EXACTLY, "reset", "--hard", "--quiet")
         _fill_submodules(original, private)
         for path in links:
+            if (private.top / path).exists():
+                _log.warning("%s is part of the code; only what is ignored in it now is linked, not what comes", path)
             _link(original.top / path, private.top / path)
         made = cls(original=original, private=private)
         made.directory.mkdir(parents=True, exist_ok=True)

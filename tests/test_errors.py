@@ -125,6 +125,18 @@ def test_a_disk_that_the_command_fills_keeps_what_it_wrote(small_disk: Path) -> 
         assert len(tags_in(small_disk)) == 1
 
 
+@pytest.mark.parametrize("result", ["", "echo 'EXPERIMENTER_RESULTS {\"b\": 1}'"])
+def test_a_disk_that_the_command_fills_costs_no_experiment(small_disk: Path, result: str) -> None:
+    script = f"cat /dev/zero > ../filler 2>/dev/null; {result or 'true'}"
+    done = experimenter("run", "--", "sh", "-c", script, cwd=small_disk)
+    (small_disk.parent / "filler").unlink()
+    (found,) = json.loads(experimenter("list", "--json", cwd=small_disk).stdout)
+
+    assert (done.returncode, found["status"]) == (0, "completed")
+    assert found.get("results") == ({"b": 1} if result else None)
+    assert list(small_disk.glob(".git/experimenter/runs/*")) == []
+
+
 def tags_in(top: Path) -> list[str]:
     return sh("git tag", cwd=top).split()
 

@@ -170,6 +170,31 @@ def test_one_in_a_container_that_shares_our_name_is_judged_by_its_processes(repo
     assert experimenter("list", "--json").stdout.count('"completed"') == 1
 
 
+def test_what_only_looks_like_an_entry_is_left_alone(repo: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (target / "in").mkdir(parents=True)
+    experimenter("run", "--", "true")
+    Path(".git/experimenter/runs/deadbee1").symlink_to(target)
+    target.chmod(0o755)
+    script = "d=$(dirname $EXPERIMENTER_RESULTS_FILE); mv $d $HOME/moved; ln -s $1 $d"
+    experimenter("run", "--", "sh", "-c", script, "sh", str(target))
+    experimenter("ps")
+
+    assert target.stat().st_mode & 0o777 == 0o755
+    assert (target / "in").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_damaged_pid_file_of_one_that_runs_is_told(repo: Path) -> None:
+    id_ = detached("-n", "x", "--", "sleep", "1000")
+    path = Path(f".git/experimenter/runs/{id_}/pid.json")
+    text = path.read_text()
+    path.write_text("garbage")
+
+    assert f"Warning: {tags()[0]} still runs, but its PID file in" in experimenter("ps").stderr
+    path.write_text(text)
+    experimenter("stop", "x")
+
+
 def test_the_table_names_all_that_matters(repo: Path) -> None:
     detached("-n", "x", "--", "sleep", "1000")
     heading, line = experimenter("ps").stdout.splitlines()

@@ -32,6 +32,8 @@ def ps_command(as_json: bool) -> None:
     repo = find_current_repo()
     settle_leftovers(repo)
     found = running.running(repo)
+    if not running.is_readable(repo):
+        click.echo("Warning: what another user runs here is not shown; only they may read it", err=True)
     if as_json:
         from experimenter.storable import dumps
 
@@ -143,4 +145,6 @@ def _sentence(stopped: "Stopped") -> str:
     if stopped.killed_after_s is not None:
         how = f"it was killed after {stopped.killed_after_s:g} s"
     tag = "its tag is kept" if stopped.is_kept else "its tag was removed"
+    if stopped.is_kept is None:
+        tag = "its tag follows when this command has ended, too"
     return f"stopped {stopped.tag} ({stopped.id}): {how}; {tag}"

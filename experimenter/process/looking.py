@@ -39,6 +39,17 @@ class Identity:
         seen = self.look()
         return seen is not None and not seen.is_dead
 
+    def is_alive_in(self, namespace: str) -> bool:
+        """Say whether this very process lives in another pid namespace, where it has this pid (NSpid in proc(5))."""
+        for one in all_processes():
+            with contextlib.suppress(OSError, IndexError):
+                place = Path("/proc") / str(one.identity.pid)
+                if one.identity.start_time == self.start_time and str((place / "ns/pid").readlink()) == namespace:
+                    inner = (place / "status").read_text().partition("NSpid:")[2].splitlines()[0].split()[-1]
+                    if int(inner) == self.pid and not one.is_dead:
+                        return True
+        return False
+
     def send(self, signum: int) -> None:
         """Send a signal to this very process, if it is there and we may."""
         if self.look():
