@@ -190,7 +190,7 @@ class Entry:
         """Say beside the log how the experiment ended: before the tag, so that a crash can't separate the two."""
         with translated(self.state.logs):
             ending = {"tag": self.tag, "status": status, "exit_code": exit_code, "is_kept": is_kept}
-            write_json(self.state.ending(self.id), ending)
+            write_json(self.state.ending(self.id), ending, is_durable=False)
 
     def close(self, *, keep_logs: int) -> None:
         """Remove the entry, its PID file as the last of it, and the oldest logs."""

@@ -5,11 +5,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from experimenter import environment, live
-from experimenter.editable import python_path
-from experimenter.worktree import WorkTree
+
+if TYPE_CHECKING:
+    from experimenter.worktree import WorkTree
 
 _log = logging.getLogger("experimenter")
 
@@ -18,7 +19,7 @@ _log = logging.getLogger("experimenter")
 class Workplace:
     """Where the command runs, what it finds in its environment, and where it writes the file of `--results`."""
 
-    work_tree: WorkTree | None = None
+    work_tree: "WorkTree | None" = None
     directory: Path | None = None
     env: Mapping[str, str]
     results_file: Path | None
@@ -40,6 +41,9 @@ class Workplace:
         env = _environment(begun, parameters)
         if links is None:
             return cls(env=env, results_file=results_file)
+        from experimenter.editable import python_path  # most runs can do without these two
+        from experimenter.worktree import WorkTree
+
         place = begun.entry.work_tree
         work_tree = WorkTree.make(begun.repo, begun.experiment.commit, place, links=links)
         path, left = python_path(work_tree, command, env)

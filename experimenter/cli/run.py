@@ -3,7 +3,7 @@
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -78,7 +78,7 @@ def run_command(
     if links and not isolated:
         raise click.UsageError("--link is for --isolated", click.get_current_context())
     speak()
-    from experimenter import names, worktree
+    from experimenter import names
     from experimenter.plumbing import config
     from experimenter.run import Options, run
     from experimenter.settings import Settings
@@ -96,7 +96,7 @@ def run_command(
         results_file=results_file and results_file.absolute(),  # the command may remove the folder we are in
         keep=keep,
         allow_secrets=allow_secrets,
-        links=worktree.checked_links(repo, links, settings.link) if isolated else None,
+        links=_checked_links(repo, links, settings.link) if isolated else None,
     )
     settle(repo, settings)
     start = partial(run, repo, command, options, settings)
@@ -132,6 +132,12 @@ def _end_by(signum: int) -> int:
 
     die_of(signum)
     return 128 + signum  # the first process of a container does not die of signals
+
+
+def _checked_links(repo: Any, given: tuple[Path, ...], configured: tuple[str, ...]) -> list[str]:
+    from experimenter.worktree import checked_links
+
+    return checked_links(repo, given, configured)
 
 
 def _parameters(files: tuple[Path, ...], assignments: tuple[str, ...]) -> dict[str, object]:
