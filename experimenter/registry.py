@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experimenter import names
+from experimenter.errors import ExperimenterError
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
 from experimenter.process import Identity, boot_id, host, pid_namespace, sees_all_processes
@@ -112,6 +113,11 @@ class Entry:
             return True
         return True
 
+    def give_back(self) -> None:
+        """Take back that we claimed it for its end."""
+        with contextlib.suppress(OSError):
+            (self.folder / ENDING).rename(self.folder / RUNNING)
+
     def keep_stopped(self) -> None:
         """Let one that is being stopped keep its tag, unless it is too late for that."""
         with contextlib.suppress(OSError):
@@ -165,10 +171,16 @@ class Entry:
         )
 
     def save_command(self, command: Identity, results_file: ResultsFile | None = None) -> None:
-        """Add the command to the PID file, which already names us."""
+        """Add the command, before it executes, to the PID file, which already names us.
+
+        Raises ExperimenterError if we were killed, and somebody settles the entry, who looks at the PID file only after
+        claiming it: as we look after writing, one of us two sees the other.
+        """
         with translated(self.folder):
             file = replace(self.pid_file, command=command, results_file=results_file)
             write_json(self.folder / "pid.json", file.to_json(), is_durable=False)
+        if self.phase == ENDING:
+            raise ExperimenterError(f"{self.tag} is being settled")
 
     def save_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Write the file that the command reads its parameters from."""

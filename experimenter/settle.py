@@ -37,9 +37,15 @@ def settle(repo: Repo, settings: Settings | None = None) -> None:
 
 
 def settle_entry(repo: Repo, entry: Entry, settings: Settings) -> None:
-    """Settle one abandoned entry, whose lock the caller holds."""
+    """Settle one abandoned entry, whose lock the caller holds; leave it if its command has come to life by now."""
     if store.is_at_work(entry.tag):
         raise ExperimenterError("a git that changes its tag is still at work")
+    is_claimed = entry.claim(registry.ENDING)
+    entry = registry.entry_of(repo, entry.tag) or entry
+    if entry.command_is_alive:
+        if is_claimed:
+            entry.give_back()
+        return
     entry.free_reserve()
     store.break_stale_locks(repo, entry.tag, since=entry.started)
     experiment = store.find(repo, entry.tag)

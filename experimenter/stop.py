@@ -113,9 +113,7 @@ class _Stop:
             return self._end(members)
         if is_open and self.entry.wrapper_is_alive:
             return self._wait_for_wrapper()
-        if is_open:
-            self._settle()
-        return True
+        return not is_open or self._settle()
 
     def outcome(self) -> Stopped | NotStopped:
         """Return how it ended, or why it did not."""
@@ -183,10 +181,12 @@ class _Stop:
             Tree(tag=self.entry.tag, command=self.entry.pid_file.wrapper).kill()
         return False
 
-    def _settle(self) -> None:
+    def _settle(self) -> bool:
+        """Settle the experiment, unless another process did; say whether it is: its command may just have started."""
         with leftovers.locked(self.entry.state):
-            if self.entry.exists:  # nobody else did meanwhile
+            if self.entry.exists:
                 settle_entry(self.repo, self.entry, self.settings)
+            return not self.entry.exists
 
 
 def _grace_s(entry: Entry, settings: Settings, given: float | None) -> float:

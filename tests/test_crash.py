@@ -259,6 +259,14 @@ GITS = {
 }
 
 
+def attached(inject: str) -> str:
+    """Return a script that lets something happen to the process that started it, and to that one's next children."""
+    trace = (
+        f"env -u EXPERIMENTER_REF {' '.join(TRACE)} -o /dev/null -e inject={inject} -f -p $PPID > $NOTED.strace 2>&1"
+    )
+    return f"{trace} & until grep -q 'TracerPid:.*[1-9]' /proc/$PPID/status; do :; done"
+
+
 def git_in_front(folder: Path, which: str, script: str) -> dict[str, str]:
     """Return an environment in which a shell script runs in place of one git command, the real one being $GIT."""
     verb, number = which.split()
@@ -298,9 +306,7 @@ def test_a_git_is_killed_at_each_step(
 @pytest.mark.parametrize("call", ["rename", "execve"])
 def test_the_command_is_killed_before_it_is_executed(call: str, tmp_path: Path) -> None:
     place = Place.make(tmp_path / "x")
-    attach = f"{' '.join(kill_at((call, 1)))} -f -p $PPID > $NOTED.strace 2>&1 &"
-    attached = "until grep -q 'TracerPid:.*[1-9]' /proc/$PPID/status; do :; done"
-    env = git_in_front(tmp_path / "bin", "update-ref 1", f"{attach} {attached}")
+    env = git_in_front(tmp_path / "bin", "update-ref 1", attached(f"{call}:signal=KILL:when=1"))
     place.play(*SCENES["run"], env=env)
 
     settle(place)
@@ -530,3 +536,37 @@ def look(place: Place) -> list[subprocess.CompletedProcess[str]]:
     answers = [experimenter(*words, "--json", cwd=place.top) for words in (["list"], ["ps"])]
     assert [done.returncode for done in answers] == [0, 0], answers
     return answers
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("delay", "moment"), [("delay_enter", "afterwards"), ("delay_enter", "meanwhile"), ("delay_exit", "before")]
+)
+def test_a_forked_command_that_is_noted_while_others_settle_runs_only_if_they_leave_it(
+    delay: str, moment: str, tmp_path: Path
+) -> None:
+    place = Place.make(tmp_path / "x")
+    late = attached(f"rename:{delay}=3000000:when=1")
+    env = git_in_front(tmp_path / "bin", "update-ref 1", late)
+    process = place.start(*RUN, "--", "sh", "-c", f"echo > $NOTED.ran; {WAITS}", env=env)
+    until(lambda: is_noted(place, "pid.json" if moment == "before" else "pid.tmp"), what="the command's PID file")
+    process.kill()
+    process.wait()
+    noted = f"grep -q '\"pid\"' {place.top}/.git/experimenter/runs/*/pid.json"
+    wait = f"until {noted}; do :; done" if moment == "meanwhile" else ":"
+    env = git_in_front(tmp_path / "bin2", "update-ref 1", wait)
+    settling = experimenter("ps", "--json", cwd=place.top, env=env)
+    left = [one["state"] for one in json.loads(settling.stdout)]
+    if left:
+        until(lambda: place.written, what="results")
+        place.release()
+    settle(place)
+
+    assert left == (["orphaned"] if moment == "before" else [])
+    assert place.noted.with_suffix(".ran").exists() is (moment == "before")
+
+
+def is_noted(place: Place, file: str) -> bool:
+    """Say whether a file of the entry names the command."""
+    found = (place.top / ".git/experimenter/runs").glob(f"[!.]*/{file}")
+    return any('"pid"' in path.read_text() for path in found)
