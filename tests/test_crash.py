@@ -570,3 +570,26 @@ def is_noted(place: Place, file: str) -> bool:
     """Say whether a file of the entry names the command."""
     found = (place.top / ".git/experimenter/runs").glob(f"[!.]*/{file}")
     return any('"pid"' in path.read_text() for path in found)
+
+
+@needs_strace
+def test_a_signal_between_fork_and_exec_is_for_the_command(tmp_path: Path) -> None:
+    place = Place.make(tmp_path / "x")
+    env = git_in_front(tmp_path / "bin", "update-ref 1", attached("rename:delay_exit=2000000:when=1"))
+    process = place.start(*RUN, "--", "sh", "-c", "echo > $NOTED.ran; read line < $NOTED.fifo", env=env)
+    until(lambda: is_noted(place, "pid.json"), what="the command's PID file")
+    (path,) = place.top.glob(".git/experimenter/runs/*/pid.json")
+    os.kill(json.loads(path.read_text())["pid"], signal.SIGTERM)
+
+    assert process.wait(timeout=20) == 128 + signal.SIGTERM
+    assert not place.noted.with_suffix(".ran").exists()
+    assert (records(place.top), place.entries) == ({}, [])
+
+
+def test_a_run_that_is_killed_before_it_goes_to_the_background_ends_its_starter_alike(tmp_path: Path) -> None:
+    place = Place.make(tmp_path / "x")
+    env = git_in_front(tmp_path / "bin", "update-ref 1", "kill -9 $PPID; exit 137")
+
+    assert place.play(*SCENES["detached"], env=env) == -signal.SIGKILL
+    assert place.noted.with_suffix(".out").read_text() == ""
+    settle(place)
