@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from experimenter.entry import Entry, is_open
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
 from experimenter.process import Identity, host
-from experimenter.registry import Entry, entries, is_open
+from experimenter.registry import entries
 from experimenter.state import NEW, OLD, StateFolder, remove_tree, translated
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experimenter import __version__, environment, names, registry, results, snapshot, store
+from experimenter.entry import Entry
 from experimenter.errors import BadResults, ExperimenterError, GitFailed, RefExists, RefMoved, StateUnwritable
 from experimenter.limits import Limits
 from experimenter.plumbing import Repo
@@ -30,7 +31,7 @@ class Live:
 
     repo: Repo
     settings: Settings
-    entry: registry.Entry
+    entry: Entry
     experiment: store.Experiment
 
 
@@ -76,7 +77,7 @@ def begin(
             return Live(repo=repo, settings=settings, entry=entry, experiment=experiment)
 
 
-def _store(repo: Repo, entry: registry.Entry, limits: Limits, **about: Any) -> store.Experiment:
+def _store(repo: Repo, entry: Entry, limits: Limits, **about: Any) -> store.Experiment:
     """Store the code state, and hang the tag of an entry on it; `about` are keys of its record."""
     code = snapshot.take(repo, limits, scratch=entry.index)
     record = Record.begin(
@@ -101,7 +102,7 @@ class Source:
     read: Callable[[], bytes | None]
 
 
-def collect_results(entry: registry.Entry, *sources: Source) -> dict[str, Any]:
+def collect_results(entry: Entry, *sources: Source) -> dict[str, Any]:
     """Return the results in the entry's file and in `sources`, later over earlier, key by key.
 
     What cannot be read is kept beside the log, with a warning that says where.
@@ -163,7 +164,7 @@ def complete(
     return experiment
 
 
-def finished(entry: registry.Entry, record: Record, **ending: Any) -> Record:
+def finished(entry: Entry, record: Record, **ending: Any) -> Record:
     """Return a record with how the experiment ended, and with the parameters of scripts that joined it."""
     return record.with_(parameters=merged(_joined_parameters(entry), record.parameters), **ending)
 
@@ -178,7 +179,7 @@ def remove(live: Live, *, status: str, exit_code: int | None) -> None:
     _close(live)
 
 
-def cancel(repo: Repo, entry: registry.Entry) -> None:
+def cancel(repo: Repo, entry: Entry) -> None:
     """Undo what `begin` did, how far it came: the experiment never started."""
     try:
         store.break_stale_locks(repo, entry.tag, since=entry.started)
@@ -211,7 +212,7 @@ def drift(repo: Repo, *, scratch: Path, results_file: Path | None = None) -> dic
     return found
 
 
-def _note_ending(entry: registry.Entry, status: str, exit_code: int | None, *, is_kept: bool) -> None:
+def _note_ending(entry: Entry, status: str, exit_code: int | None, *, is_kept: bool) -> None:
     try:
         entry.save_ending(status=status, exit_code=exit_code, is_kept=is_kept)
     except StateUnwritable as error:  # the tag is what counts
@@ -231,7 +232,7 @@ def _outer_tag() -> str | None:
     return tag if names.is_tag(tag) else None
 
 
-def _keep_beside_log(entry: registry.Entry, raw: bytes) -> Path:
+def _keep_beside_log(entry: Entry, raw: bytes) -> Path:
     kept = entry.state.unreadable_results(entry.id)
     try:
         kept.write_bytes(raw)
@@ -240,7 +241,7 @@ def _keep_beside_log(entry: registry.Entry, raw: bytes) -> Path:
     return kept
 
 
-def _joined_parameters(entry: registry.Entry) -> dict[str, Any]:
+def _joined_parameters(entry: Entry) -> dict[str, Any]:
     if not entry.joined_parameters.exists():
         return {}
     try:

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from experimenter import environment, live, names, registry
+from experimenter import environment, live, names
+from experimenter.entry import Phase
 from experimenter.errors import BadParameters
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo, config, find_repo
@@ -153,10 +154,10 @@ class _OwnBlock:
         environment.leave(self.tag)
         entry = self._begun.entry
         status = "failed" if failed else "completed"
-        if not entry.claim(registry.ENDING):  # somebody stops us
+        if not entry.claim(Phase.ENDING):  # somebody stops us
             status = "stopped"
         entry.mark_settling()
-        is_kept = entry.phase == registry.STOPPING_KEPT
+        is_kept = entry.phase == Phase.STOPPING_KEPT
         results = live.collect_results(entry) if is_kept or status == "completed" else {}
         if not is_kept and not results:
             live.remove(self._begun, status=status, exit_code=None)

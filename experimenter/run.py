@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experimenter import live, names, registry
+from experimenter import live, names
+from experimenter.entry import Phase
 from experimenter.plumbing import Repo
 from experimenter.process import Child, Ending
 from experimenter.relay import Log, Relay, Straight
@@ -140,9 +141,9 @@ def _settle(begun: live.Live, ran: _Ran, workplace: Workplace, signals: Signals,
     """Store the finished record in the tag, or remove the tag."""
     phase = begun.entry.phase
     begun.entry.mark_settling()
-    ending, status = ran.ending, _status(ran.ending, signals) if phase == registry.ENDING else "stopped"
+    ending, status = ran.ending, _status(ran.ending, signals) if phase == Phase.ENDING else "stopped"
     results = live.collect_results(begun.entry, *ran.results)
-    if options.keep or status == "completed" or phase == registry.STOPPING_KEPT:
+    if options.keep or status == "completed" or phase == Phase.STOPPING_KEPT:
         usage = {"cpu_s": round(ending.cpu_s, 3), "max_rss_bytes": ending.max_rss_bytes}
         live.complete(
             begun,
@@ -167,7 +168,7 @@ def _is_over(begun: live.Live, child: Child, signals: Signals) -> bool:
     if not child.has_ended():
         return False
     entry = begun.entry
-    is_ours = entry.claim(registry.ENDING) or entry.phase == registry.ENDING
+    is_ours = entry.claim(Phase.ENDING) or entry.phase == Phase.ENDING
     return is_ours or signals.tree_is_gone() or not entry.is_attended
 
 

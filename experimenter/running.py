@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from experimenter import names, registry, store
+from experimenter.entry import Entry
 from experimenter.errors import ExperimentAmbiguous, ExperimentUnknown, NotStopped, StatusUnknown
 from experimenter.find import find
 from experimenter.plumbing import Repo
 from experimenter.process import usage_of
 from experimenter.record import timestamp
-from experimenter.registry import Entry
 from experimenter.state import StateFolder, ended_tags, ending_of
 
 _MEASURED_S = 0.2

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 from experimenter import leftovers, live, names, registry, store
+from experimenter.entry import Entry, Phase
 from experimenter.errors import ExperimenterError
 from experimenter.plumbing import Repo, config
 from experimenter.process import host
-from experimenter.registry import Entry
 from experimenter.results import markers_in
 from experimenter.settings import Settings
 from experimenter.state import StateFolder, ending_of
@@ -40,7 +40,7 @@ def settle_entry(repo: Repo, entry: Entry, settings: Settings) -> None:
     """Settle one abandoned entry, whose lock the caller holds; leave it if its command has come to life by now."""
     if store.is_at_work(entry.tag):
         raise ExperimenterError("a git that changes its tag is still at work")
-    is_claimed = entry.claim(registry.ENDING)
+    is_claimed = entry.claim(Phase.ENDING)
     entry = registry.entry_of(repo, entry.tag) or entry
     if entry.command_is_alive:
         if is_claimed:
@@ -88,7 +88,7 @@ def _decided(repo: Repo, entry: Entry) -> dict[str, Any]:
     if ending := ending_of(repo, entry.tag):
         return dict(ending)
     if entry.is_stopping:
-        return {"status": "stopped", "is_kept": entry.phase == registry.STOPPING_KEPT}
+        return {"status": "stopped", "is_kept": entry.phase == Phase.STOPPING_KEPT}
     return {}
 
 

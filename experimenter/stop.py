@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from experimenter import environment, leftovers, names, registry
+from experimenter.entry import Entry, Phase
 from experimenter.errors import ExperimenterError, NotStopped
 from experimenter.plumbing import Repo
 from experimenter.process import Identity
-from experimenter.registry import Entry
 from experimenter.settings import Settings
 from experimenter.settle import settle_entry
 from experimenter.signals import blocked
@@ -88,7 +88,7 @@ class _Stop:
 
     def claim(self, *, keep: bool) -> bool:
         """Make the end ours, or join another stop; say whether that was possible."""
-        self._is_first = self.entry.claim(registry.STOPPING_KEPT if keep else registry.STOPPING)
+        self._is_first = self.entry.claim(Phase.STOPPING_KEPT if keep else Phase.STOPPING)
         if not self._is_first and not self.entry.is_stopping:
             return False
         if keep:

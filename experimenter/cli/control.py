@@ -9,7 +9,7 @@ from experimenter.cli.main import find_current_repo, settle_leftovers, show_erro
 from experimenter.cli.printing import print_lines, table_width
 
 if TYPE_CHECKING:
-    from experimenter.registry import Entry
+    from experimenter.entry import Entry
     from experimenter.stop import Stopped
 
 
