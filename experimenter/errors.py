@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from experimenter.text import columns_of, visible
+
 
 class ExperimenterError(Exception):
     """Says in one line what failed, on what, and what to do.
@@ -68,6 +70,22 @@ class BadSetting(ExperimenterError):
     """An option or a `git config experimenter.*` with a value that cannot be read."""
 
 
+class BadKey(ExperimenterError):
+    """A key of records that could be several."""
+
+    exit_status = 2
+
+
+class BadCondition(ExperimenterError):
+    """A condition that cannot be read, with a caret below the place where that shows."""
+
+    exit_status = 2
+
+    def __init__(self, reason: str, *, text: str, place: int) -> None:
+        caret = " " * columns_of(visible(text[:place])) + "^"
+        super().__init__(f"cannot read the condition: {reason}", details=[text, caret])
+
+
 class NotStorable(ExperimenterError):
     """A value that JSON cannot hold; the message names the path of its key."""
 
@@ -118,6 +136,14 @@ class StatusUnknown(ExperimenterError):
 
 class NotStopped(ExperimenterError):
     """An experiment that was to be stopped does not run, or not where we may stop it, or does not go."""
+
+
+class CannotRerun(ExperimenterError):
+    """A record lacks what it takes to run its experiment again."""
+
+
+class NotRemoved(ExperimenterError):
+    """An experiment that was to be removed runs, or nobody said that it may go."""
 
 
 class LogMissing(ExperimenterError):

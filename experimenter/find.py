@@ -1,12 +1,13 @@
 """Finds the experiment that a word means: a tag, an id, the start of one, or a name."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 from experimenter import names
 from experimenter.errors import ExperimentAmbiguous, ExperimentUnknown
 
-_SHORTEST_ID = 4
+_ID = re.compile(r"[0-9A-Fa-f]{4,8}")
 _NEWEST = 1000
 _SHOWN_CANDIDATES = 10
 
@@ -19,8 +20,9 @@ def find(word: str, tags: Iterable[str]) -> str:
     tags = dict.fromkeys(tags)
     if word in tags:
         return word
-    is_id = len(word) >= _SHORTEST_ID
-    found = [tag for tag in tags if names.name_of(tag) == word or (is_id and names.id_of(tag).startswith(word.lower()))]
+    found = [tag for tag in tags if tag.startswith(f"{names.PREFIX}{word}_") and names.name_of(tag) == word]
+    if _ID.fullmatch(word):
+        found += [tag for tag in names.tags_with_id(tags, word.lower()) if tag not in found]
     if len(found) == 1:
         return found[0]
     if found:

@@ -44,11 +44,14 @@ def begin(
     parameters: Mapping[str, Any],
     description: str | None = None,
     allow_secrets: bool = False,
+    rerun_of: str | None = None,
+    code: Mapping[str, Any] | None = None,
     **promised: Any,
 ) -> Live:
     """Register an experiment, store its code state and hang its tag on it, in this order.
 
-    `promised` are more values of its PID file. Whatever fails, nothing of it stays: no entry, no scratch index, no tag.
+    `code` is that of a record, whose code state is taken instead of the work tree. `promised` are more values of the
+    PID file. Whatever fails, nothing of it stays: no entry, no scratch index, no tag.
     """
     limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
     about = {
@@ -56,6 +59,7 @@ def begin(
         "command": command,
         "parameters": dict(parameters),
         "description": description,
+        "rerun_of": rerun_of,
     }
     words = without_users(redacted_command(command))
     now = datetime.now(UTC)
@@ -64,7 +68,8 @@ def begin(
         try:
             with blocked():
                 entry = registry.open_entry(repo, name, words, now=now, **promised)
-            experiment = _store(repo, entry, limits, **about)
+            found = code or snapshot.take(repo, limits, scratch=entry.index).to_record()
+            experiment = _store(repo, entry, found, **about)
         except RefExists:  # the clock went back, and one of that moment has ended already
             assert entry
             entry.close(keep_logs=settings.keep_logs)
@@ -77,21 +82,20 @@ def begin(
             return Live(repo=repo, settings=settings, entry=entry, experiment=experiment)
 
 
-def _store(repo: Repo, entry: Entry, limits: Limits, **about: Any) -> store.Experiment:
-    """Store the code state, and hang the tag of an entry on it; `about` are keys of its record."""
-    code = snapshot.take(repo, limits, scratch=entry.index)
+def _store(repo: Repo, entry: Entry, code: Mapping[str, Any], **about: Any) -> store.Experiment:
+    """Hang the tag of an entry on a code state; `about` are keys of its record."""
     record = Record.begin(
         started=entry.started,
         parent=_outer_tag(),
         directory=from_bytes(repo.prefix.rstrip(b"/")) or ".",
-        code=code.to_record(),
+        code=code,
         host=host(),
         python=".".join(map(str, sys.version_info[:3])),
         experimenter=__version__,
         **about,
     )
     with blocked():
-        return store.create(repo, entry.tag, code.commit, record)
+        return store.create(repo, entry.tag, code["commit"], record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import PurePosixPath
 
 from experimenter.errors import BadName
@@ -12,7 +13,7 @@ PREFIX = "exp_"
 RULE = "a name has 1 to 100 characters of A-Z a-z 0-9 . _ -, begins with a letter or digit and has no '..' in it"
 _LONGEST = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-_TAG = re.compile(r"exp_(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,99})_(?P<at>\d{8}T\d{6}\.\d{6}Z)", re.ASCII)
+_TAG = re.compile(r"^exp_[A-Za-z0-9][A-Za-z0-9._-]{0,99}_\d{8}T\d{6}\.\d{6}Z$", re.ASCII | re.MULTILINE)
 _TAG_TIME = "%Y%m%dT%H%M%S.%fZ"
 
 # Interpreters, with the option letters after which code stands, and those that take a word of their own.
@@ -52,6 +53,11 @@ def is_tag(tag: str) -> bool:
     return _TAG.fullmatch(tag) is not None
 
 
+def tags_in(lines: str) -> list[str]:
+    """Return those of some lines that are tags."""
+    return _TAG.findall(lines)
+
+
 def name_of(tag: str) -> str:
     """Return the name that `tag` was made of."""
     return tag[len(PREFIX) :].rpartition("_")[0]
@@ -70,6 +76,12 @@ def age_key(tag: str) -> tuple[str, str]:
 def id_of(tag: str) -> str:
     """Return the id of an experiment: the first 8 hex digits of the SHA-1 of its tag's name."""
     return hashlib.sha1(tag.encode(), usedforsecurity=False).hexdigest()[:8]
+
+
+def tags_with_id(tags: Iterable[str], start: str) -> list[str]:
+    """Return those of `tags` whose id begins with `start`."""
+    sha1 = partial(hashlib.sha1, usedforsecurity=False)  # of 100,000 tags the calls count
+    return [tag for tag in tags if sha1(tag.encode()).hexdigest().startswith(start)]
 
 
 def _script(words: Iterator[str], code: str, valued: str) -> str:

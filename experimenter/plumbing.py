@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experimenter.errors import GitFailed, GitMissing, GitTooOld, NotAWorkTree, RefExists, RefMoved
-from experimenter.text import visible
+from experimenter.text import quoted, visible
 
 try:
     from git.cmd import Git
@@ -35,7 +35,6 @@ _ENVIRONMENT = {
 _SETTINGS = (
     "core.fsmonitor=false",  # neither started nor believed
     "core.ignoreStat=false",  # or files that are stored through a scratch index would never look modified again
-    "core.hooksPath=/dev/null",  # no hook of the user's runs (git update-ref has one, too)
     "core.logAllRefUpdates=false",
     "core.filesRefLockTimeout=10000",  # milliseconds that git waits for other writers of refs
     "core.packedRefsTimeout=10000",
@@ -46,6 +45,7 @@ _SETTINGS = (
     "pack.compression=0",
     "core.splitIndex=false",  # or a scratch index would leave a shared one in the user's folder
 )
+_NO_HOOKS = "core.hooksPath=/dev/null"  # git update-ref has one, too
 _PIPE = -1  # subprocess.PIPE
 _LITTLE_BYTES = 64 * 1024  # less than this on a disk counts as none
 _LAYOUT_SEPARATOR = "--=layout="  # git rev-parse prints an option that it doesn't know as it is
@@ -55,13 +55,14 @@ _LAYOUT_SEPARATOR = "--=layout="  # git rev-parse prints an option that it doesn
 class Repo:
     """A git work tree: its top, its own git directory and the common one, and the way from the top to where we are.
 
-    `prefix` is empty at the top, else ends in a slash.
+    `prefix` is empty at the top, else ends in a slash. With `objects_aside` new objects go into that folder.
     """
 
     top: Path
     git_dir: Path
     common_dir: Path
     prefix: bytes
+    objects_aside: Path | None = None
 
     @property
     def index(self) -> Path:
@@ -75,13 +76,19 @@ class Repo:
         index: Path | None = None,
         env: Mapping[str, str] | None = None,
         expected: Iterable[int] = (0,),
+        runs_hooks: bool = False,
     ) -> bytes:
         """Run a git command at the top of the work tree, on `index` where one is given; return its stdout.
 
-        Raises GitFailed, with what git said, when it ends with a status that is not `expected`.
+        None of the user's hooks runs unless `runs_hooks`. Raises GitFailed, with what git said, when it ends with a
+        status that is not `expected`.
         """
         env = {**(env or {}), **({"GIT_INDEX_FILE": str(index)} if index else {})}
-        return run(self.top, words, stdin=stdin, env=env, expected=expected)
+        if self.objects_aside:
+            # A path in quotes may have a colon in it (GIT_ALTERNATE_OBJECT_DIRECTORIES in git(1)).
+            theirs = quoted(os.fsencode(self.common_dir / "objects"))
+            env |= {"GIT_OBJECT_DIRECTORY": str(self.objects_aside), "GIT_ALTERNATE_OBJECT_DIRECTORIES": theirs}
+        return run(self.top, words, stdin=stdin, env=env, expected=expected, runs_hooks=runs_hooks)
 
 
 def find_repo(directory: Path) -> Repo:
@@ -123,9 +130,19 @@ def config(repo: Repo) -> dict[str, list[str]]:
     return found
 
 
-def pager(repo: Repo) -> str:
-    """Return the user's pager, a shell command; `cat`, or nothing, if they want none."""
-    return os.fsdecode(repo.git("var", "GIT_PAGER").removesuffix(b"\n"))
+def pager(repo: Repo, verb: str = "") -> str:
+    """Return the user's pager, a shell command, for output like a git verb's; `cat`, or nothing, if they want none."""
+    own = repo.git("config", "--get", f"pager.{verb}", expected=(0, 1)) if verb else b""
+    if own.strip() == b"false":
+        return ""
+    is_command = own.strip() not in (b"", b"true")
+    return os.fsdecode((own if is_command else repo.git("var", "GIT_PAGER")).removesuffix(b"\n"))
+
+
+def wants_colour(repo: Repo, setting: str) -> bool:
+    """Say whether the user's git colours its output on a terminal, by `color.diff` and the like."""
+    answer = repo.git("config", "--get-colorbool", setting, "true", expected=(0, 1))
+    return answer.strip() != b"false"
 
 
 def update_ref(repo: Repo, ref: str, *, new: str, old: str) -> None:
@@ -141,9 +158,15 @@ def delete_ref(repo: Repo, ref: str, *, old: str) -> None:
     _change_ref(repo, ref, old, ["update-ref", "-d", ref, old])
 
 
-def _change_ref(repo: Repo, ref: str, old: str, words: Sequence[str]) -> None:
+def delete_refs(repo: Repo, old: Mapping[str, str]) -> None:
+    """Delete refs, all or none; raise RefMoved if one does not have its `old` value."""
+    lines = "".join(f"delete {ref}\0{value}\0" for ref, value in old.items())
+    _change_ref(repo, "one of the tags", "theirs", ["update-ref", "-z", "--stdin"], stdin=lines.encode())
+
+
+def _change_ref(repo: Repo, ref: str, old: str, words: Sequence[str], *, stdin: bytes | None = None) -> None:
     try:
-        repo.git(*words, env={REF: ref})
+        repo.git(*words, stdin=stdin, env={REF: ref})
     except GitFailed as error:
         said = str(error)
         if not old and "reference already exists" in said:
@@ -160,6 +183,7 @@ def run(
     stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
     expected: Iterable[int] = (0,),
+    runs_hooks: bool = False,
 ) -> bytes:
     """Run git with `words` in `directory` and return its stdout; raise GitFailed for a status not `expected`."""
     inherited = [variable for variable in _INHERITED if variable in os.environ]
@@ -167,7 +191,8 @@ def run(
     # GitPython sets LC_ALL=C, which the user's clean filters would inherit; an empty one counts as unset (POSIX).
     ours = {**_ENVIRONMENT, "LC_ALL": os.environ.get("LC_ALL", ""), **(env or {})}
     dropped += [f"{key}={value}" for key, value in ours.items()] if inherited else []
-    settings = [word for setting in _SETTINGS for word in ("-c", setting)]
+    chosen = _SETTINGS if runs_hooks else (*_SETTINGS, _NO_HOOKS)
+    settings = [word for setting in chosen for word in ("-c", setting)]
     command = [*dropped, Git.GIT_PYTHON_GIT_EXECUTABLE, "-C", str(directory), *settings, *words]
     try:
         running = Git().execute(command, env=ours, istream=_PIPE, as_process=True)
@@ -191,7 +216,7 @@ def _failure(directory: Path, words: Sequence[str | bytes], status: int, stderr:
     """Return an error that leads with git's own first complaint; what else git said follows."""
     lines = [visible(line) for line in stderr.splitlines() if line and not line.startswith("hint:")]
     complaints = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
-    verb = os.fsdecode(words[0])
+    verb = os.fsdecode(words[2 * words.count("-c")])
     if _disk_is_full(directory):  # of which git speaks in many ways, or not at all
         return GitFailed(f"git {verb} failed: No space left on device; free some and try again", details=lines)
     if not complaints:

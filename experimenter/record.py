@@ -10,7 +10,7 @@ from experimenter.storable import dumps, loads, redacted, redacted_command, with
 
 SCHEMA = 1
 _LONGEST_LIST = 1000
-_KEYS = (
+KEYS = (
     "schema", "name", "description", "sweep", "rerun_of", "parent", "parameters", "results", "status", "started",
     "finished", "command", "directory", "exit_code", "code", "drift", "resources", "host", "python", "experimenter",
 )  # fmt: skip
@@ -80,6 +80,14 @@ class Record:
         """The results; empty where there are none."""
         return self._part("results")
 
+    def moment(self, key: str) -> datetime | None:
+        """Return an aware datetime that the record holds; nothing if it holds none that can be read."""
+        try:
+            moment = datetime.fromisoformat(str(self.body.get(key)))
+        except ValueError:
+            return None
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
     def _part(self, key: str) -> Mapping[str, Any]:
         part = self.body.get(key, {})
         assert isinstance(part, dict)
@@ -99,5 +107,5 @@ def path_lists(**lists: Sequence[str]) -> dict[str, Any]:
 
 
 def _in_order(body: Mapping[str, Any]) -> dict[str, Any]:
-    known = {key: body[key] for key in _KEYS if key in body}
+    known = {key: body[key] for key in KEYS if key in body}
     return known | {key: value for key, value in body.items() if key not in known}

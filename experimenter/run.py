@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experimenter import live, names
+from experimenter import live, names, store
 from experimenter.entry import Phase
 from experimenter.plumbing import Repo
 from experimenter.process import Child, Ending
@@ -28,7 +28,8 @@ _log = logging.getLogger("experimenter")
 class Options:
     """What the user asked of a run. An isolated one has `links`, if only an empty list of them.
 
-    They are paths relative to the top of the work tree.
+    They are paths relative to the top of the work tree. `code` is that of a record, for an isolated run on its code
+    state, and `rerun_of` the tag that has the record.
     """
 
     name: str | None = None
@@ -38,14 +39,20 @@ class Options:
     keep: bool = False
     allow_secrets: bool = False
     links: Sequence[str] | None = None
+    code: Mapping[str, Any] | None = None
+    rerun_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended: the command's exit status, and the signal that was sent to us and ended it, if one was."""
+    """How a run ended: the command's exit status, and the signal that was sent to us and ended it, if one was.
+
+    `experiment` is what was recorded of it, if its tag was kept.
+    """
 
     exit_code: int
     ended_by: int | None
+    experiment: store.Experiment | None
 
 
 # Is told, with the experiment's id and the log's descriptor, that a command in the background has started.
@@ -70,6 +77,8 @@ def run(
             command=command,
             parameters=options.parameters,
             allow_secrets=options.allow_secrets,
+            rerun_of=options.rerun_of,
+            code=options.code,
             keep=options.keep,
             grace_s=settings.grace_s,
         )
@@ -145,7 +154,7 @@ def _settle(begun: live.Live, ran: _Ran, workplace: Workplace, signals: Signals,
     results = live.collect_results(begun.entry, *ran.results)
     if options.keep or status == "completed" or phase == Phase.STOPPING_KEPT:
         usage = {"cpu_s": round(ending.cpu_s, 3), "max_rss_bytes": ending.max_rss_bytes}
-        live.complete(
+        kept = live.complete(
             begun,
             status=status,
             results=results,
@@ -155,9 +164,10 @@ def _settle(begun: live.Live, ran: _Ran, workplace: Workplace, signals: Signals,
         )
         _report_kept(begun, status, results)
     else:
+        kept = None
         live.remove(begun, status=status, exit_code=ending.exit_code)
         _report_removed(begun, status, ending)
-    return Outcome(exit_code=ending.exit_code, ended_by=signals.ended_by(ending))
+    return Outcome(exit_code=ending.exit_code, ended_by=signals.ended_by(ending), experiment=kept)
 
 
 def _is_over(begun: live.Live, child: Child, signals: Signals) -> bool:

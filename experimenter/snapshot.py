@@ -17,6 +17,7 @@ from experimenter.text import from_bytes, visible
 
 _AUTHOR = "experimenter <experimenter@localhost>"
 _MESSAGE = "Code state of an experiment"
+_NAMES = ("-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-status")
 _UPDATE = ("update-index", "-z")
 
 
@@ -52,10 +53,7 @@ def take(repo: Repo, limits: Limits, *, scratch: Path) -> CodeState:
     `scratch` becomes a copy of the index that matches the files as they were stored; `drift` compares it later.
     Raises FilesRefused, before anything is stored, for untracked files beyond `limits`.
     """
-    _copy_index(repo.index, scratch)
-    submodules = _look_at_all(repo, scratch)
-    status = Status.of(repo, index=scratch)
-    plan = _plan(repo, status, submodules)
+    status, plan = _look(repo, scratch)
     limits.check(_sizes(repo, plan.untracked))
     parent = repo.git("cat-file", "commit", status.head) if status.head else b""
     if parent and status.is_clean and not plan.remove:
@@ -66,8 +64,24 @@ def take(repo: Repo, limits: Limits, *, scratch: Path) -> CodeState:
         _apply(repo, plan, scratch)
         tree = repo.git("write-tree", index=scratch).decode().strip()
         commit = _commit(repo, tree, status.head, parent)
-        changed = _changed(repo, commit, status.head)
+        changed = changes(repo, status.head, commit)
     return CodeState(commit=commit, tree=tree, base=status.head, branch=status.branch, changed=changed)
+
+
+def differences(repo: Repo, commit: str, *, scratch: Path, is_stored: bool) -> dict[str, Any]:
+    """Return in which paths the work tree differs from a commit, as a record's `changed`.
+
+    `scratch` becomes an index of the work tree. Unless `is_stored` no content of a file is.
+    """
+    _, plan = _look(repo, scratch)
+    _apply(repo, plan, scratch, is_stored=is_stored)
+    return _lists(repo.git("diff-index", "--cached", *_NAMES, commit, index=scratch))
+
+
+def changes(repo: Repo, base: str | None, commit: str) -> dict[str, Any]:
+    """Return in which paths a commit differs from `base`, as a record's `changed`; without one all are added."""
+    sides = [base, commit] if base else ["--root", "--no-commit-id", commit]
+    return _lists(repo.git("diff-tree", *_NAMES, *sides))
 
 
 def drift(repo: Repo, *, scratch: Path, but: Path | None = None) -> dict[str, Any] | None:
@@ -78,6 +92,14 @@ def drift(repo: Repo, *, scratch: Path, but: Path | None = None) -> dict[str, An
     if not modified and not deleted:
         return None
     return path_lists(modified=_texts(modified), deleted=_texts(deleted))
+
+
+def _look(repo: Repo, scratch: Path) -> tuple[Status, _Plan]:
+    """Make `scratch` a copy of the index, and plan what would make it the work tree."""
+    _copy_index(repo.index, scratch)
+    submodules = _look_at_all(repo, scratch)
+    status = Status.of(repo, index=scratch)
+    return status, _plan(repo, status, submodules)
 
 
 def _copy_index(index: Path, scratch: Path) -> None:
@@ -198,12 +220,12 @@ def _open_nested(outer: Repo, path: bytes) -> Repo:
     return nested
 
 
-def _apply(repo: Repo, plan: _Plan, scratch: Path) -> None:
-    """Carry out the plan on the scratch index, which stores the contents of files."""
+def _apply(repo: Repo, plan: _Plan, scratch: Path, *, is_stored: bool = True) -> None:
+    """Carry out the plan on the scratch index, and store the contents of files."""
     if plan.remove:
         repo.git(*_UPDATE, "--force-remove", "--stdin", stdin=b"\0".join(plan.remove), index=scratch)
     if plan.add:
-        words = ("--add", "--remove", "--replace", "--stdin")
+        words = (*([] if is_stored else ["--info-only"]), "--add", "--remove", "--replace", "--stdin")
         repo.git(*_UPDATE, *words, stdin=b"\0".join(plan.add), index=scratch)
     if plan.gitlinks:
         lines = [GITLINK + b" " + commit + b"\t" + path for commit, path in plan.gitlinks]
@@ -223,11 +245,9 @@ def _commit(repo: Repo, tree: str, base: str | None, parent: bytes) -> str:
     return repo.git("hash-object", "-t", "commit", "-w", "--stdin", stdin=content.encode()).decode().strip()
 
 
-def _changed(repo: Repo, commit: str, base: str | None) -> dict[str, Any]:
-    """Return the record's `changed`: the paths in which a code state differs from its base."""
-    sides = [base, commit] if base else ["--root", "--no-commit-id", commit]
-    options = ("-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-status")
-    words = repo.git("diff-tree", *options, *sides).split(b"\0")
+def _lists(answer: bytes) -> dict[str, Any]:
+    """Return the paths that git names with what became of each, as a record's `changed`."""
+    words = answer.split(b"\0")
     lists: dict[bytes, list[bytes]] = {b"A": [], b"M": [], b"D": []}
     for kind, path in zip(words[0::2], words[1::2], strict=False):
         lists.get(kind, lists[b"M"]).append(path)

@@ -1,10 +1,13 @@
 """Experiments as git keeps them: one annotated tag each, its message the record, its target the code state."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from experimenter import names
 from experimenter.errors import ExperimenterError, GitFailed, NewerRecord, NotARecord
@@ -13,11 +16,11 @@ from experimenter.process import any_has_variable, any_works_in, host
 from experimenter.record import Record
 from experimenter.state import place_of
 
-_FORMAT = "%00".join(["%(refname:strip=2)", "%(objectname)", "%(*objectname)", "%(contents)", ""])
 _LOOK_AGAIN_S = 0.05
 _AT_WORK_S = 2.0
 _OWN_LOCK_S, _PACKED_LOCK_S = 0.5, 10.0  # git holds one for milliseconds, and waits for another's for 10 s
-_Row = tuple[str, str, str, bytes]  # tag, the tag object, the commit, the message
+_AGE = itemgetter(slice(-len("20261123T031936.123456Z"), None))  # the end of a tag, which is its time
+_COMMIT_AND_MESSAGE = re.compile(rb"object (?P<commit>[0-9a-f]+)\ntype commit\n.*?\n\n(?P<message>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,31 @@ class Experiment:
         """The experiment's name."""
         return names.name_of(self.tag)
 
+    @property
+    def status(self) -> str:
+        """How it stands, or how it ended: `running`, `completed` and so on."""
+        return self.record.status
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Its parameters, as JSON types."""
+        return self.record.parameters
+
+    @property
+    def results(self) -> Mapping[str, Any]:
+        """Its results, as JSON types; empty where there are none."""
+        return self.record.results
+
+    @property
+    def started(self) -> datetime | None:
+        """When it started, with its time zone."""
+        return self.record.moment("started")
+
+    @property
+    def finished(self) -> datetime | None:
+        """When it ended, with its time zone."""
+        return self.record.moment("finished")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
@@ -52,36 +80,47 @@ class Listing:
 def create(repo: Repo, tag: str, commit: str, record: Record) -> Experiment:
     """Hang a new tag with `record` on `commit`. Raises RefExists if there is one of that name."""
     tag_object = _tag_object(repo, tag, commit, record)
-    update_ref(repo, _ref(tag), new=tag_object, old="")
+    update_ref(repo, ref(tag), new=tag_object, old="")
     return Experiment(tag=tag, tag_object=tag_object, commit=commit, record=record)
 
 
 def update(repo: Repo, experiment: Experiment, record: Record) -> Experiment:
     """Replace the record of an experiment. Raises RefMoved if somebody else changed the tag since it was read."""
     tag_object = _tag_object(repo, experiment.tag, experiment.commit, record)
-    update_ref(repo, _ref(experiment.tag), new=tag_object, old=experiment.tag_object)
+    update_ref(repo, ref(experiment.tag), new=tag_object, old=experiment.tag_object)
     return replace(experiment, tag_object=tag_object, record=record)
 
 
 def delete(repo: Repo, experiment: Experiment) -> None:
     """Remove an experiment's tag. Raises RefMoved if somebody else changed it since it was read."""
-    delete_ref(repo, _ref(experiment.tag), old=experiment.tag_object)
+    delete_ref(repo, ref(experiment.tag), old=experiment.tag_object)
 
 
 def tags(repo: Repo) -> list[str]:
     """Return the names of all experiments' tags, from the oldest to the newest, without reading one."""
-    refs = repo.git("for-each-ref", "--format=%(refname:strip=2)", f"refs/tags/{names.PREFIX}*")
-    return sorted(filter(names.is_tag, refs.decode(errors="replace").split("\n")), key=names.age_key)
+    refs = repo.git("for-each-ref", "--format=%(refname:strip=2)", ref(f"{names.PREFIX}*"))
+    return sorted(names.tags_in(refs.decode(errors="replace")), key=_AGE)
+
+
+def tag_objects(repo: Repo, *, tree: str | None = None) -> dict[str, str]:
+    """Return the tag object of each tag `exp_*`, from the oldest to the newest, without reading one.
+
+    With `tree` only those whose code state has that tree: packed refs know the commits that tags are on.
+    """
+    if tree is not None:
+        return dict(sorted(_tag_objects_on(repo, tree), key=lambda item: names.age_key(item[0])))
+    refs = repo.git("for-each-ref", "--format=%(objectname) %(refname:strip=2)", ref(f"{names.PREFIX}*"))
+    found = (line.partition(" ") for line in refs.decode(errors="replace").splitlines())
+    return {tag: oid for oid, _, tag in sorted(found, key=lambda line: _AGE(line[2]))}
 
 
 def read(repo: Repo, tag: str) -> Experiment:
     """Return the experiment of an existing tag. Raises NotARecord or NewerRecord, naming the tag."""
-    for found, tag_object, commit, message in _rows(repo, _ref(tag)):
-        try:
-            return Experiment(tag=found, tag_object=tag_object, commit=commit, record=Record.from_json(message))
-        except (NotARecord, NewerRecord) as error:
-            raise type(error)(f"{tag}: {error}") from error
-    raise NotARecord(f"{tag} is gone")
+    try:
+        (found,) = _read_all(repo, {tag: ref(tag)})
+        return found.experiment()
+    except (NotARecord, NewerRecord) as error:
+        raise type(error)(f"{tag}: {error}") from error
 
 
 def find(repo: Repo, tag: str) -> Experiment | None:
@@ -98,7 +137,7 @@ def break_stale_locks(repo: Repo, tag: str, *, since: datetime) -> None:
     Only for a tag that no living process is at work on. A lock on the packed refs is broken only if it is younger
     than the experiment, stays the same for as long as git itself would wait, and no git lives that works here.
     """
-    own, packed = (_lock_of(repo.common_dir / name) for name in (_ref(tag), "packed-refs"))
+    own, packed = (_lock_of(repo.common_dir / name) for name in (ref(tag), "packed-refs"))
     if _stays(own, for_s=_OWN_LOCK_S):
         own.unlink(missing_ok=True)
     stamp = _stamp(packed)
@@ -108,22 +147,16 @@ def break_stale_locks(repo: Repo, tag: str, *, since: datetime) -> None:
         packed.unlink(missing_ok=True)
 
 
-def listing(repo: Repo, *, tree: str | None = None) -> Listing:
-    """Return all experiments; with `tree` only those whose code state has that tree, without reading the others."""
+def listing(repo: Repo, objects: Mapping[str, str]) -> Listing:
+    """Return the experiments of some tags, in their order; `objects` has for each tag its object, or its ref."""
     found = Listing(experiments=[], no_records=[], newer=[])
-    rows = _rows(repo, f"refs/tags/{names.PREFIX}*") if tree is None else _rows_on(repo, tree)
-    for tag, tag_object, commit, message in sorted(rows, key=lambda row: names.age_key(row[0])):
+    for tag in _read_all(repo, objects):
         try:
-            if not names.is_tag(tag) or not commit:
-                raise NotARecord(tag)
-            record = Record.from_json(message)
+            found.experiments.append(tag.experiment())
         except NewerRecord:
-            found.newer.append(tag)
+            found.newer.append(tag.name)
         except NotARecord:
-            found.no_records.append(tag)
-        else:
-            experiment = Experiment(tag=tag, tag_object=tag_object, commit=commit, record=record)
-            found.experiments.append(experiment)
+            found.no_records.append(tag.name)
     return found
 
 
@@ -136,16 +169,44 @@ def tree_of(repo: Repo, revision: str) -> str:
         raise ExperimenterError(f"'{revision}' is no revision that git knows here") from error
 
 
-def _rows(repo: Repo, pattern: str) -> Iterator[_Row]:
-    """Yield the tags that match a pattern, read in one pass."""
-    answer = repo.git("for-each-ref", f"--format={_FORMAT}", pattern).split(b"\0")
-    for place in range(0, len(answer) - 4, 4):
-        tag, tag_object, commit, message = answer[place : place + 4]
-        yield tag.decode(errors="replace").lstrip("\n"), tag_object.decode(), commit.decode(), message
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    """A tag as git has it: its object's name and content, which are empty if it is gone."""
+
+    name: str
+    object: str
+    content: bytes
+
+    def experiment(self) -> Experiment:
+        """Return the experiment that it is. Raises NotARecord or NewerRecord."""
+        if not self.object:
+            raise NotARecord("it is gone")
+        match = _COMMIT_AND_MESSAGE.fullmatch(self.content)
+        if not match or not names.is_tag(self.name):
+            raise NotARecord("this is no tag of an experiment")
+        record = Record.from_json(match["message"])
+        return Experiment(tag=self.name, tag_object=self.object, commit=match["commit"].decode(), record=record)
 
 
-def _rows_on(repo: Repo, tree: str) -> Iterator[_Row]:
-    """Yield the tags on commits with that tree. Packed refs know their commits, so that no other tag is opened."""
+def _read_all(repo: Repo, objects: Mapping[str, str]) -> Iterator[_Tag]:
+    """Yield tags, read in one pass of git-cat-file(1)."""
+    asked = "".join(f"{name}\n" for name in objects.values()).encode()
+    answer = repo.git("cat-file", "--batch", "--buffer", stdin=asked) if asked else b""
+    place = 0
+    for tag in objects:
+        end = answer.index(b"\n", place)
+        header = answer[place:end].split()
+        place = end + 1
+        if header[-1] == b"missing":
+            yield _Tag(tag, "", b"")
+            continue
+        oid, kind, size = header
+        yield _Tag(tag, oid.decode(), answer[place : place + int(size)] if kind == b"tag" else b"")
+        place += int(size) + 1
+
+
+def _tag_objects_on(repo: Repo, tree: str) -> Iterator[tuple[str, str]]:
+    """Yield the tags, each with its object, on commits that have a tree."""
     objects: dict[str, str] = {}
     commits: dict[str, str] = {}
     for line in repo.git("show-ref", "--dereference", "--tags", expected=(0, 1)).decode(errors="replace").splitlines():
@@ -157,13 +218,7 @@ def _rows_on(repo: Repo, tree: str) -> Iterator[_Row]:
     asked = "".join(f"{commit}^{{tree}}\n" for commit in distinct).encode()
     trees = repo.git("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked).decode().splitlines()
     wanted = {commit for commit, found in zip(distinct, trees, strict=True) if found == tree}
-    tags = [tag for tag, commit in commits.items() if commit in wanted]
-    contents = repo.git("cat-file", "--batch", "--buffer", stdin="".join(f"{objects[tag]}\n" for tag in tags).encode())
-    place = 0
-    for tag in tags:
-        start = contents.index(b"\n", place) + 1
-        place = start + int(contents[place:start].split()[2]) + 1
-        yield tag, objects[tag], commits[tag], contents[start : place - 1].partition(b"\n\n")[2]
+    return ((tag, objects[tag]) for tag, commit in commits.items() if commit in wanted)
 
 
 def _tag_object(repo: Repo, tag: str, commit: str, record: Record) -> str:
@@ -183,7 +238,7 @@ def _tagger(repo: Repo) -> str:
 def is_at_work(tag: str) -> bool:
     """Say whether a git that was to change the tag outlives whoever started it; it is given a moment to end."""
     deadline = time.monotonic() + _AT_WORK_S
-    while any_has_variable(REF, _ref(tag)):
+    while any_has_variable(REF, ref(tag)):
         if time.monotonic() > deadline:
             return True
         time.sleep(_LOOK_AGAIN_S)
@@ -220,5 +275,6 @@ def _lock_of(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def _ref(tag: str) -> str:
+def ref(tag: str) -> str:
+    """Return the full name of a tag's ref."""
     return f"refs/tags/{tag}"

@@ -1,11 +1,14 @@
 """Text from elsewhere: bytes that are no UTF-8, and characters that a terminal would obey."""
 
 import re
+import unicodedata
 
 # C0, DEL and C1, then the line and paragraph separators and what overrides the direction of writing.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _CONTROLS_THAT_JSON_LEAVES = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_QUOTED = re.compile(r'(?:[ !#-\[\]-~]|\\(?:[abtnvfr"\\]|[0-3][0-7]{2}))*')
 _NAMED = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 34: '"', 92: "\\"}
+_CODES = {letter: code for code, letter in _NAMED.items()}
 
 
 def quoted(raw: bytes) -> str:
@@ -20,6 +23,28 @@ def quoted(raw: bytes) -> str:
         else:
             words.append(chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}")
     return '"' + "".join(words) + '"'
+
+
+def to_bytes(text: str) -> bytes:
+    """Return the bytes that `from_bytes` made this text of; what it did not have to quote is UTF-8."""
+    if len(text) > 1 and text[0] == text[-1] == '"' and (raw := _unquoted(text[1:-1])) is not None:
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            return raw
+    return text.encode()
+
+
+def _unquoted(inner: str) -> bytes | None:
+    """Return what was quoted as git does it; nothing for what git would not have written so."""
+    if not _QUOTED.fullmatch(inner):
+        return None
+    return re.sub(rb"\\(\d{3}|.)", _character, inner.encode())
+
+
+def _character(escape: re.Match[bytes]) -> bytes:
+    code = escape[1]
+    return bytes([int(code, 8) if code.isdigit() else _CODES[code.decode()]])
 
 
 def from_bytes(raw: bytes) -> str:
@@ -66,3 +91,10 @@ def readable_size(size_bytes: int) -> str:
     power = min(3, (size_bytes.bit_length() - 1) // 10)
     size = size_bytes / 1024**power
     return f"{size:.{0 if size >= 100 else 1}f} {' KMG'[power]}iB"
+
+
+def columns_of(text: str) -> int:
+    """Return how many columns of a terminal a visible text takes: none for a combining mark, two for a wide one."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

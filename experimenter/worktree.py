@@ -38,20 +38,8 @@ class WorkTree:
 
         Nothing comes over the network. Raises GitFailed; the caller removes what was made so far.
         """
-        original.git(
-            "-c",
-            "worktree.useRelativePaths=false",
-            "worktree",
-            "add",
-            "--detach",
-            "--no-checkout",
-            "--quiet",
-            str(place),
-            commit,
-        )
-        private = find_repo(place)
-        private.git(*_EXACTLY, "reset", "--hard", "--quiet")
-        _fill_submodules(original, private)
+        private = _add(original, commit, place)
+        _fill_submodules(original, private, is_lasting=False)
         for path in links:
             if (private.top / path).exists():
                 _log.warning("%s is part of the code; only what is ignored in it now is linked, not what comes", path)
@@ -71,6 +59,22 @@ class WorkTree:
         if real == self.original.top or self.original.top in real.parents:
             return self.private.top / real.relative_to(self.original.top)
         return path
+
+
+def check_out(repo: Repo, commit: str, place: Path) -> None:
+    """Check out `commit` at `place` as a linked work tree that lasts, submodules filled from ours.
+
+    Raises GitFailed, with nothing left of it.
+    """
+    was_there = place.exists()
+    private = None
+    try:
+        private = _add(repo, commit, place)
+        _fill_submodules(repo, private, is_lasting=True)
+    except BaseException:
+        if private or not was_there:
+            repo.git("worktree", "remove", "--force", "--force", str(place), expected=(0, 128))
+        raise
 
 
 def checked_links(repo: Repo, given: Sequence[Path], configured: Sequence[str]) -> list[str]:
@@ -98,8 +102,20 @@ def _located(path: Path) -> Path:
     return Path(os.path.realpath(path.parent)) / path.name
 
 
-def _fill_submodules(original: Repo, private: Repo) -> None:
-    """Check out each submodule at its commit, with the objects of the user's own; one that has none stays empty."""
+def _add(original: Repo, commit: str, place: Path) -> Repo:
+    """Make a linked work tree with exactly the files of a commit."""
+    words = ("worktree", "add", "--detach", "--no-checkout", "--quiet")
+    original.git("-c", "worktree.useRelativePaths=false", *words, "--", str(place), commit)
+    private = find_repo(place)
+    private.git(*_EXACTLY, "reset", "--hard", "--quiet")
+    return private
+
+
+def _fill_submodules(original: Repo, private: Repo, *, is_lasting: bool) -> None:
+    """Check out each submodule at its commit from the user's own; one that has none there stays empty.
+
+    One that is to last has objects of its own, else they are the user's.
+    """
     for line in private.git("ls-files", "-z", "-s").split(b"\0"):
         if not line.startswith(GITLINK):
             continue
@@ -107,11 +123,11 @@ def _fill_submodules(original: Repo, private: Repo) -> None:
         if lstat(original, path + b"/.git") is None:
             continue
         source, place = (top / os.fsdecode(path) for top in (original.top, private.top))
-        words = ("clone", "--quiet", "--shared", "--no-checkout", "--template=", "--", str(source), str(place))
-        private.git(*_EXACTLY, *words)
+        words = ("clone", "--quiet", *([] if is_lasting else ["--shared"]), "--no-checkout", "--template=")
+        private.git(*_EXACTLY, *words, "--", str(source), str(place))
         submodule = find_repo(place)
         submodule.git(*_EXACTLY, "checkout", "--quiet", "--detach", "--force", meta.split(b" ")[1].decode())
-        _fill_submodules(find_repo(source), submodule)
+        _fill_submodules(find_repo(source), submodule, is_lasting=is_lasting)
 
 
 def _link(source: Path, target: Path) -> None:

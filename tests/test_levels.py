@@ -8,14 +8,15 @@ import experimenter
 
 HOUSE = Path(experimenter.__file__).parent
 LEVELS = [
-    {"errors", "text"},
-    {"detach", "limits", "names", "plumbing", "process", "relay", "settings", "storable", "witness"},
+    {"text"},
+    {"errors", "layout"},
+    {"detach", "limits", "names", "plumbing", "process", "query", "relay", "settings", "storable", "witness"},
     {"environment", "find", "params", "record", "results", "state", "status"},
     {"pidfile", "snapshot", "store", "tree", "worktree"},
-    {"editable", "entry", "signals"},
-    {"registry"},
-    {"leftovers", "live", "running"},
-    {"logs", "render", "settle", "workplace"},
+    {"editable", "entry", "keys", "signals"},
+    {"compare", "groups", "registry", "remote", "selection"},
+    {"leftovers", "live", "render", "running"},
+    {"logs", "removal", "render_running", "rerun", "settle", "workplace"},
     {"explore", "logger", "run", "stop"},
     {"cli"},
 ]

@@ -28,7 +28,7 @@ def test_every_command_block_works_when_pasted_one_after_the_other(unpacked: Pat
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Error" not in done.stderr
     output = done.stdout
-    assert re.search(r"^\w{8}  baseline  .*  completed  lr=0.1 +loss=", output, re.MULTILINE)
+    assert re.search(r"^\w{8}  baseline  .*  completed +0.1 +0.0001329 +", output, re.MULTILINE)
     assert "# an edit that is not worth a commit\n" in output
     assert "depth 4\n" in output
     assert "\nstopped exp_long_" in output

@@ -35,13 +35,18 @@ WIDE = made(parameters={"日本": "日本🎉" * 40, "e\u0301": "e\u0301" * 80},
 SHORT = made(name="a", parameters={"lr": 0.1}, results={"accuracy": 0.93}, status="completed")
 
 
+def table(experiments: list[Experiment], *, width: int | None, **options: Any) -> list[str]:
+    lines, _ = render.table_of(experiments, width=width, now=AT, **options)
+    return lines
+
+
 class TestTable:
     def test_has_a_heading_and_a_line_for_each_experiment(self) -> None:
-        heading, first, second = render.table([SHORT, made(name="b")], width=None)
+        heading, first, second = table([SHORT, made(name="b")], width=None)
 
-        assert heading.split() == ["ID", "NAME", "STARTED", "STATUS", "PARAMETERS", "RESULTS", "CODE"]
+        assert heading.split() == ["ID", "NAME", "STARTED", "AGO", "STATUS", "lr", "accuracy", "CODE"]
         assert [word for word in first.split() if ":" not in word and "-" not in word] == [
-            id_of(SHORT.tag), "a", "completed", "lr=0.1", "accuracy=0.93", COMMIT[:8],
+            id_of(SHORT.tag), "a", "0s", "completed", "0.1", "0.93", COMMIT[:8],
         ]  # fmt: skip
         assert second.split()[:2] == [id_of(tag("b", AT)), "b"]
         assert heading.index("NAME") == first.index("a ", 9) == second.index("b ", 9)
@@ -50,7 +55,7 @@ class TestTable:
         monkeypatch.setenv("TZ", "Asia/Kolkata")
         time.tzset()
         try:
-            assert "2026-11-23 08:49" in render.table([SHORT], width=None)[1]
+            assert "2026-11-23 08:49" in table([SHORT], width=None)[1]
         finally:
             monkeypatch.undo()
             time.tzset()
@@ -58,23 +63,24 @@ class TestTable:
     @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
     @pytest.mark.parametrize("name", ["a", "n" * 100], ids=len)
     def test_no_line_is_wider_than_the_terminal(self, width: int, name: str) -> None:
-        lines = render.table([SHORT, LONG, WIDE, made(name=name, status="interrupted")], width=width)
+        lines = table([SHORT, LONG, WIDE, made(name=name, status="interrupted")], width=width)
 
         assert [line for line in lines if columns(line) > width] == []
         assert len(lines) == 5
 
     @pytest.mark.parametrize("odd", [{"status": "日" * 60}, {"started": "x" * 100}])
     def test_no_record_can_make_a_line_wider(self, odd: dict[str, str]) -> None:
-        assert max(map(columns, render.table([SHORT, made(**odd)], width=80))) <= 80
+        assert max(map(columns, table([SHORT, made(**odd)], width=80))) <= 80
 
     def test_columns_stand_below_each_other_whatever_is_cut(self) -> None:
-        lines = render.table([SHORT, LONG, WIDE], width=120)
+        wide = {"data": "日本🎉" * 40, "e\u0301": "e\u0301" * 80}
+        lines = table([SHORT, made(parameters=wide), made(parameters={"data": "x" * 200})], width=140)
 
         assert {columns(line[: line.index(COMMIT[:8])]) for line in lines[1:]} == {columns(lines[0]) - len("CODE")}
         assert all("…" in line for line in lines[2:])
 
     def test_elsewhere_nothing_is_cut(self) -> None:
-        text = "\n".join(render.table([LONG, WIDE], width=None))
+        text = "\n".join(table([LONG, WIDE], width=None))
 
         assert "x" * 200 in text
         assert "日本🎉" * 40 in text
@@ -83,7 +89,7 @@ class TestTable:
     def test_cuts_a_long_cell_in_no_more_time_than_it_takes_to_read_it(self) -> None:
         def seconds(length: int) -> float:
             start = time.process_time()
-            render.table([made(results={"text": "é" * length})], width=100)
+            table([made(results={"text": "é" * length})], width=100)
             return time.process_time() - start
 
         assert seconds(3_000) < 50 * max(seconds(30), 0.001)
@@ -92,13 +98,14 @@ class TestTable:
         "started", ["yesterday", "", 5, None, ["x"], "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
     )
     def test_survives_any_time_of_start(self, started: Any) -> None:
-        assert len(render.table([made(started=started)], width=100)) == 2
+        assert len(table([made(started=started)], width=100)) == 2
 
     def test_survives_a_record_that_says_nothing(self) -> None:
         bare = Experiment(tag=tag("a", AT), tag_object="", commit=COMMIT, record=Record(body={"schema": 1}))
 
-        assert render.table([bare], width=100)[1].split() == [id_of(bare.tag), "a", COMMIT[:8]]
-        assert render.details(bare) == [f"tag  {bare.tag}", f"id   {bare.id}"]
+        assert table([bare], width=100)[1].split() == [id_of(bare.tag), "a", "-", "-", "-", COMMIT[:8]]
+        shown = [line.split() for line in render.details(bare)]
+        assert shown[:3] == [["tag", bare.tag], ["id", bare.id], ["code.commit", COMMIT]]
 
 
 HOSTILE = made(
@@ -114,14 +121,14 @@ HOSTILE = made(
 
 class TestControlCharacters:
     def test_are_escaped_in_every_line(self) -> None:
-        lines = [*render.table([HOSTILE], width=None), *render.details(HOSTILE)]
+        lines = [*table([HOSTILE], width=None), *render.details(HOSTILE)]
 
         assert [line for line in lines if not line.isprintable()] == []
-        assert len(render.table([HOSTILE], width=None)) == 2
+        assert len(table([HOSTILE], width=None)) == 2
         assert any(r"\x1b[2J\x1b]0;title\x07\x9b31m\x7f\r\n\tError: forged\u2028\u202e" in line for line in lines)
 
     def test_are_escaped_in_csv(self) -> None:
-        document = render.csv_document([HOSTILE])
+        document = render.csv_of([HOSTILE])
 
         assert len(document.splitlines()) == 2
         assert all(line.isprintable() for line in document.splitlines())
@@ -147,12 +154,17 @@ class TestDetails:
 
         assert {
             f"tag {experiment.tag}", f"id {experiment.id}", "name baseline", "description first try", "status running",
-            'command ["python", "train.py"]', f"code.commit {COMMIT}", 'code.changed.added ["new.py"]', "later.key 1e-05",
+            "command python train.py", f"code.commit {COMMIT}", "added new.py", "later.key 1e-05",
         } <= set(lines)  # fmt: skip
-        assert lines[-7:] == ["parameters:", "model.depth 3", "on true", "none", "", "results:", "a [1, 2]"]
+        place = lines.index("parameters:")
+        assert lines[place:] == [
+            "parameters:", "model.depth 3", "on true", "none", "", "results:", "a [1, 2]", "",
+            "changed since the commit that it is based on:", "added new.py", "",
+            "its code:", f"experimenter checkout {experiment.id} DIR",
+        ]  # fmt: skip
 
     def test_values_stand_below_each_other_in_wide_letters_too(self) -> None:
-        lines = render.details(made(parameters={"日本": "X", "abc": "X", "e\u0301": "X"}))[-3:]
+        lines = render.details(made(parameters={"日本": "X", "abc": "X", "e\u0301": "X"}))[-6:-3]
 
         assert {columns(line[: line.index("X")]) for line in lines} == {8}
 
@@ -171,7 +183,7 @@ class TestCsv:
         )
         second = made(name="second", parameters={"new": 'x, "y"\n'}, results={"accuracy": 0.93})
 
-        rows = list(csv.reader(io.StringIO(render.csv_document([first, second]))))
+        rows = list(csv.reader(io.StringIO(render.csv_of([first, second]))))
 
         assert rows == [
             ["tag", "id", "name", "status", "started", "finished", "code.commit",
@@ -190,13 +202,13 @@ class TestCsv:
         ],
     )  # fmt: skip
     def test_cells_are_text_as_it_is_and_json(self, value: Any, cell: str) -> None:
-        document = render.csv_document([made(results={"x": value}), made(results={"y": 1})])
+        document = render.csv_of([made(results={"x": value}), made(results={"y": 1})])
 
         first, _ = csv.DictReader(io.StringIO(document))
         assert (first["results.x"], first["results.y"]) == (cell, "")
 
     def test_has_its_columns_also_where_there_is_no_experiment(self) -> None:
-        assert render.csv_document([]).strip() == "tag,id,name,status,started,finished,code.commit"
+        assert render.csv_of([]).strip() == "tag,id,name,status,started,finished,code.commit"
 
 
 def test_a_record_as_json_has_its_identity_in_front_and_no_control_character() -> None:

@@ -93,7 +93,7 @@ def test_deleting_removes_the_tag_alone(here: Repo, pack: str) -> None:
     store.delete(here, made)
 
     assert sh("git tag --list").split() == [other.tag, "v1"]
-    with pytest.raises(NotARecord, match=f"{TAG} is gone"):
+    with pytest.raises(NotARecord, match=f"{TAG}: it is gone"):
         store.read(here, TAG)
 
 
@@ -104,18 +104,18 @@ class TestListing:
         for tag in reversed(expected):
             create(here, tag)
 
-        assert [experiment.tag for experiment in store.listing(here).experiments] == expected
+        assert [experiment.tag for experiment in store.listing(here, store.tag_objects(here)).experiments] == expected
         assert store.tags(here) == expected
 
     def test_of_no_experiments_is_empty(self, here: Repo) -> None:
-        assert store.listing(here) == store.Listing(experiments=[], no_records=[], newer=[])
+        assert store.listing(here, store.tag_objects(here)) == store.Listing(experiments=[], no_records=[], newer=[])
         assert store.tags(here) == []
 
     def test_holds_what_read_gives_for_each(self, here: Repo) -> None:
         create(here, parameters={"a\n#b\0": "größe\r\n\n#\n", "": "-----BEGIN PGP SIGNATURE-----"})
         create(here, names.tag("other", AT), results={"x": [1]})
 
-        listing = store.listing(here)
+        listing = store.listing(here, store.tag_objects(here))
 
         assert listing.experiments == [store.read(here, experiment.tag) for experiment in listing.experiments]
         assert len(listing.experiments) == 2
@@ -128,7 +128,10 @@ class TestListing:
 
         def found(revision: str) -> list[str]:
             return [
-                experiment.tag for experiment in store.listing(here, tree=store.tree_of(here, revision)).experiments
+                experiment.tag
+                for experiment in store.listing(
+                    here, store.tag_objects(here, tree=store.tree_of(here, revision))
+                ).experiments
             ]
 
         assert found("HEAD") == found("main") == found(other.tag) == [other.tag]
@@ -147,7 +150,7 @@ class TestListing:
         sh(f"git commit -q --allow-empty -m '{{\"schema\": 1}}'; git tag {late['commit']}")
         sh("git tag -m '{\"schema\": 1}' exp_no_time; git tag exp_; git tag -m '{\"schema\": 1}' v1; git tag other")
 
-        listing = store.listing(here)
+        listing = store.listing(here, store.tag_objects(here))
 
         assert [experiment.tag for experiment in listing.experiments] == [good.tag]
         assert sorted(listing.no_records) == sorted([*late.values(), "exp_no_time", "exp_"])
@@ -164,7 +167,7 @@ class TestListing:
             oid = subprocess.run(words, input=raw, capture_output=True, check=True).stdout.decode().strip()
             sh(f"git update-ref refs/tags/{tag} {oid}")
 
-        listing = store.listing(here)
+        listing = store.listing(here, store.tag_objects(here))
 
         assert [experiment.tag for experiment in listing.experiments] == [good.tag]
         assert listing.no_records == tags
@@ -174,7 +177,7 @@ class TestListing:
         newer = names.tag("newer", AT - timedelta(1))
         sh(f'git tag -m \'{{"schema": 2, "parameters": 5}}\' {newer}')
 
-        listing = store.listing(here)
+        listing = store.listing(here, store.tag_objects(here))
 
         assert ([experiment.tag for experiment in listing.experiments], listing.newer) == ([good.tag], [newer])
         assert listing.no_records == []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from experimenter.cli.main import find_current_repo, settle_leftovers, show_error, speak
-from experimenter.cli.printing import print_lines, table_width
+from experimenter.cli.printing import paint, print_json, print_lines, table_width
 
 if TYPE_CHECKING:
     from experimenter.entry import Entry
@@ -27,7 +27,8 @@ def ps_command(as_json: bool) -> None:
       experimenter ps
     """  # noqa: D301 - \b is click's mark
     speak()
-    from experimenter import render, running
+    from experimenter import running
+    from experimenter.render_running import table_of_running
 
     repo = find_current_repo()
     settle_leftovers(repo)
@@ -35,11 +36,9 @@ def ps_command(as_json: bool) -> None:
     if not running.is_readable(repo):
         click.echo("Warning: what another user runs here is not shown; only they may read it", err=True)
     if as_json:
-        from experimenter.storable import dumps
-
-        click.echo(dumps([one.to_json() for one in found], indent=2))
+        print_json([one.to_json() for one in found])
     elif found:
-        print_lines(repo, render.table_of_running(found, width=table_width()), has_heading=True)
+        print_lines(repo, table_of_running(found, width=table_width(), paint=paint))
     else:
         click.echo("Note: nothing runs here", err=True)
 

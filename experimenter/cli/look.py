@@ -1,13 +1,13 @@
-"""Commands that look at experiments: list, show."""
+"""Commands that look at experiments: list, show, diff, verify."""
 
 import gc
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
-from experimenter.cli.printing import print_lines, table_width
+from experimenter.cli.printing import is_painted, paint, print_json, print_lines, table_width
 
 if TYPE_CHECKING:
     from experimenter.store import Experiment
@@ -15,38 +15,54 @@ if TYPE_CHECKING:
 
 @click.command("list")
 @click.option("-c", "--code", "revision", metavar="REV", help="Only those on exactly the code of REV.")
-@click.option("-s", "--strict", is_flag=True, help="Only those with results.")
+@click.option("-s", "--strict", "with_results", is_flag=True, help="Only those with results.")
 @click.option("-n", "--name", metavar="NAME", help="Only those of this name.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON array of records.")
+@click.option("--where", metavar="EXPR", help="Only those for which EXPR holds.")
+@click.option("--sort", metavar="KEY", help="Sort by KEY, those without it last.")
+@click.option("--reverse", is_flag=True, help="In the opposite order.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="The newest N; with --sort the first N.")
+@click.option("--columns", metavar="KEY,KEY...", help="What to show, in a table and in CSV.")
+@click.option("--only-changed", is_flag=True, help="Leave out the columns that are the same in all.")
+@click.option("--group-by", "group_by", metavar="KEY,KEY...", help="Spread of each numeric result, for each group.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array: of records, or of groups.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, parameters and results under dotted columns.")
-def list_command(revision: str | None, strict: bool, name: str | None, as_json: bool, as_csv: bool) -> None:
+def list_command(
+    columns: str | None, only_changed: bool, group_by: str | None, as_json: bool, as_csv: bool, **wanted: Any
+) -> None:
     """List experiments, the oldest first.
 
     REV is any revision git accepts: an abbreviated SHA, a branch, a tag. Two commits are the same
     code when their files are equal.
 
+    A KEY is dotted: parameters.lr, results.accuracy, code.branch, started. Its first part may be
+    left out where that leaves one meaning. EXPR compares keys, numbers and quoted strings by
+    == != < <= > >= in, joined by 'and', 'or', 'not' and parentheses; 'in' takes a list, (1, 2), or
+    text to search; true, false and null are words; a key with odd characters stands in backquotes.
+    A comparison is false where the key is missing.
+
     \b
     Examples:
       experimenter list -s
+      experimenter list --where 'lr < 0.1 and acc > 0.9' --sort acc --reverse
+      experimenter list --limit 20 --only-changed
+      experimenter list --group-by lr,model.depth
       experimenter -c HEAD --csv > runs.csv
     """  # noqa: D301 - \b is click's mark
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other", click.get_current_context())
+    _check_that_options_agree(columns, only_changed, group_by, as_json, as_csv)
     speak()
-    from experimenter import explore, render
+    from experimenter.selection import Selection, select
 
     gc.disable()  # it would walk through all the records again and again, a tenth of the time, and find nothing
     repo = find_current_repo()
     settle_leftovers(repo)
-    found = explore.matching(repo, revision=revision, with_results=strict, name=name)
-    if as_json:
-        _print_json(found)
-    elif as_csv:
-        click.echo(render.csv_document(found), nl=False)
-    elif found:
-        print_lines(repo, render.table(found, width=table_width()), has_heading=True)
+    found = select(repo, Selection(**wanted))
+    if group_by is not None:
+        _print_groups(repo, found, _words(group_by, "--group-by"), as_json=as_json, as_csv=as_csv)
+    elif as_json:
+        _print_array(found)
     else:
-        click.echo("Note: no experiments here yet, or none that match", err=True)
+        words = None if columns is None else _words(columns, "--columns")
+        _print_experiments(repo, found, words, only_changed=only_changed, as_csv=as_csv)
 
 
 @click.command("show")
@@ -67,14 +83,151 @@ def show_command(experiment: str, as_json: bool) -> None:
     repo = find_current_repo()
     found = explore.show(repo, experiment)
     if as_json:
-        from experimenter.storable import dumps
-
-        click.echo(dumps(explore.as_json(found), indent=2))
+        print_json(explore.as_json(found))
     else:
-        print_lines(repo, render.details(found), has_heading=False)
+        print_lines(repo, render.details(found))
 
 
-def _print_json(found: "Sequence[Experiment]") -> None:
+@click.command("diff")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="[B]", required=False)
+@click.option("--stat", "is_stat", is_flag=True, help="Of the code show only how much changed in each file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
+    """Show what differs from experiment A to B: parameters, results and code.
+
+    Without B: what differs from the code of A to the work tree as it is now. A and B are tags, ids,
+    starts of ids (4 or more digits), or names that only one bears.
+
+    \b
+    Examples:
+      experimenter diff baseline slow
+      experimenter diff baseline --stat
+    """  # noqa: D301 - \b is click's mark
+    speak()
+    from experimenter import explore, render
+    from experimenter.compare import code_diff, compare
+    from experimenter.plumbing import wants_colour
+
+    repo = find_current_repo()
+    first, second = explore.show(repo, a), explore.show(repo, b) if b is not None else None
+    found = compare(repo, first, second)
+    if as_json:
+        print_json(found.to_json())
+        return
+    is_coloured = is_painted() and wants_colour(repo, "color.diff")
+    code = code_diff(repo, first, second, is_coloured=is_coloured, is_stat=is_stat)
+    print_lines(repo, render.differences(found, width=table_width(), paint=paint), verb="diff", raw=code)
+
+
+@click.command("verify")
+@click.argument("experiment", metavar="EXP")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verify_command(experiment: str, as_json: bool) -> int:
+    """Check that the work tree now is exactly the code of an experiment.
+
+    Exits with 0 if it is, else with 1 and the paths that differ.
+
+    \b
+    Example:
+      experimenter verify baseline && echo the same
+    """  # noqa: D301 - \b is click's mark
+    speak()
+    from experimenter import explore, render
+    from experimenter.compare import compare
+
+    repo = find_current_repo()
+    found = compare(repo, explore.show(repo, experiment))
+    is_equal = not any(found.code.values())
+    if as_json:
+        print_json({"tag": found.a.tag, "id": found.a.id, "is_equal": is_equal, "code": found.code})
+    elif is_equal:
+        click.echo(f"the work tree is the code of {found.a.tag}")
+    else:
+        lines = render.changes(f"the work tree is not the code of {found.a.tag}; since then:", found.code)
+        print_lines(repo, lines[1:])
+    return 0 if is_equal else 1
+
+
+def _check_that_options_agree(
+    columns: str | None, only_changed: bool, group_by: str | None, as_json: bool, as_csv: bool
+) -> None:
+    context = click.get_current_context()
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other", context)
+    if (columns is not None or only_changed) and (as_json or group_by is not None):
+        other = "--json, which prints whole records" if as_json else "--group-by"
+        raise click.UsageError(f"--columns and --only-changed are not for {other}", context)
+
+
+def _words(text: str, option: str) -> list[str]:
+    """Return the keys that are listed in an option; one in backquotes may have commas in it."""
+    from experimenter.keys import words_in
+
+    words = words_in(text)
+    if not all(words):
+        raise click.UsageError(f"{option} takes keys with commas between them", click.get_current_context())
+    return words
+
+
+def _meant(found: "Sequence[Experiment]", words: Sequence[str]) -> list[str]:
+    """Return the whole keys, each once, that words mean among these experiments."""
+    from experimenter.keys import Keys, values_of
+    from experimenter.selection import known
+
+    keys = Keys(map(values_of, found))
+    return list(dict.fromkeys(known(keys, word) for word in words))
+
+
+def _print_experiments(
+    repo: Any, found: "Sequence[Experiment]", words: Sequence[str] | None, *, only_changed: bool, as_csv: bool
+) -> None:
+    from experimenter import render
+
+    columns = None if words is None else _meant(found, words)
+    if as_csv:
+        click.echo(render.csv_of(found, columns=columns, only_changed=only_changed), nl=False)
+        return
+    if not found:
+        click.echo("Note: no experiments here yet, or none that match", err=True)
+        return
+    lines, left_out = render.table_of(
+        found, width=table_width(), columns=columns, only_changed=only_changed, paint=paint
+    )
+    print_lines(repo, lines)
+    if left_out:
+        _tell_of_columns(left_out)
+
+
+def _tell_of_columns(left_out: Sequence[str]) -> None:
+    """Tell which columns found no place, as far as that fits a line."""
+    from experimenter.layout import fitted
+    from experimenter.text import visible
+
+    count = "1 column" if len(left_out) == 1 else f"{len(left_out)} columns"
+    what = f"Note: no place for {count}, see --columns: {visible(', '.join(left_out))}"
+    click.echo(fitted(what, table_width() or 80), err=True)
+
+
+def _print_groups(
+    repo: Any, found: "Sequence[Experiment]", words: Sequence[str], *, as_json: bool, as_csv: bool
+) -> None:
+    from experimenter import render
+    from experimenter.groups import groups_of
+
+    keys = _meant(found, words)
+    groups = groups_of(found, keys)
+    if as_json:
+        print_json([group.to_json() for group in groups])
+    elif as_csv:
+        click.echo(render.csv_of_groups(groups, keys), nl=False)
+    elif groups:
+        print_lines(repo, render.table_of_groups(groups, width=table_width(), paint=paint))
+    else:
+        click.echo("Note: no experiments here yet, or none that match", err=True)
+
+
+def _print_array(found: "Sequence[Experiment]") -> None:
     """Print an array with an experiment a line: a document that also grep and diff can read."""
     from experimenter.explore import as_json
     from experimenter.storable import dumps

@@ -13,12 +13,18 @@ from experimenter import __version__
 from experimenter.errors import ExperimenterError, Interrupted
 
 _COMMANDS = {
+    "checkout": "experimenter.cli.back",
+    "diff": "experimenter.cli.look",
     "list": "experimenter.cli.look",
     "logs": "experimenter.cli.control",
+    "prune": "experimenter.cli.back",
     "ps": "experimenter.cli.control",
+    "rerun": "experimenter.cli.run",
+    "rm": "experimenter.cli.back",
     "run": "experimenter.cli.run",
     "show": "experimenter.cli.look",
     "stop": "experimenter.cli.control",
+    "verify": "experimenter.cli.look",
     "wait": "experimenter.cli.control",
 }
 _EXIT_OF_RUN = 125
@@ -139,7 +145,7 @@ def _is_run() -> bool:
         if word == "-C":
             next(words, None)
         elif not word.startswith("-C"):
-            return word == "run"
+            return word in ("run", "rerun")
     return False
 
 

@@ -4,12 +4,17 @@ import os
 import sys
 from collections.abc import Sequence
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from experimenter.plumbing import Repo
+
+_COLOURS = {
+    "queued": "blue", "running": "cyan", "completed": "green",
+    "failed": "red", "stopped": "yellow", "interrupted": "yellow",
+}  # fmt: skip
 
 
 def table_width() -> int | None:
@@ -17,19 +22,37 @@ def table_width() -> int | None:
     return get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def print_lines(repo: "Repo", lines: Sequence[str], *, has_heading: bool) -> None:
-    """Print lines; on a terminal with a heading in bold, and by the user's pager if they are too many for it."""
-    text = "\n".join(lines)
-    if not sys.stdout.isatty():
-        click.echo(text)
-        return
-    from experimenter.plumbing import pager
-    from experimenter.process import page
+def is_painted() -> bool:
+    """Say whether what we print is in colours: on a terminal, unless the user has set NO_COLOR (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
-    if has_heading and "NO_COLOR" not in os.environ:
-        text = "\n".join([click.style(lines[0], bold=True), *lines[1:]])
-    users = pager(repo) if len(lines) >= get_terminal_size().lines else ""
-    if users in ("", "cat"):
-        click.echo(text)
-    else:
-        page(text + "\n", pager=users)
+
+def paint(kind: str, text: str) -> str:
+    """Return a text in the colours of a terminal: a heading in bold, a status in its colour; elsewhere as it is."""
+    if not is_painted():
+        return text
+    return click.style(text, bold=True) if kind == "heading" else click.style(text, fg=_COLOURS.get(kind))
+
+
+def print_lines(repo: "Repo", lines: Sequence[str], *, verb: str = "", raw: bytes = b"") -> None:
+    """Print lines, and `raw` below them; on a terminal by the user's pager if it is too much for it.
+
+    The pager may be the one that they have set for a git `verb`.
+    """
+    text = "".join(f"{line}\n" for line in lines).encode() + raw
+    if sys.stdout.isatty() and text.count(b"\n") >= get_terminal_size().lines:
+        from experimenter.plumbing import pager
+        from experimenter.process import page
+
+        users = pager(repo, verb)
+        if users not in ("", "cat"):
+            page(text, pager=users)
+            return
+    click.echo(text, nl=False)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document, indented."""
+    from experimenter.storable import dumps
+
+    click.echo(dumps(value, indent=2))

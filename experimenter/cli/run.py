@@ -1,8 +1,10 @@
-"""Commands that start experiments: run."""
+"""Commands that start experiments: run, rerun."""
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,52 +12,51 @@ import click
 from experimenter.cli.main import find_current_repo, speak
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from experimenter.run import Outcome
+    from experimenter.store import Experiment
+
+
+_OPTIONS = [
+    click.option("-n", "--name", metavar="NAME", help="Name of the experiment; by default it comes from the command."),
+    click.option("--description", metavar="TEXT", help="Free text for the record."),
+    click.option(
+        "--params", "files", metavar="FILE", multiple=True, type=click.Path(path_type=Path),
+        help="Parameters: a YAML or JSON mapping. May be repeated; later files override earlier ones, deeply.",
+    ),
+    click.option(
+        "-p", "assignments", metavar="KEY=VALUE", multiple=True,
+        help="One parameter, over the files. KEY may be dotted, VALUE is YAML. May be repeated.",
+    ),
+    click.option(
+        "--results", "results_file", metavar="FILE", type=click.Path(path_type=Path),
+        help="A JSON object that the command itself writes: its results.",
+    ),
+    click.option("--keep", is_flag=True, help="Keep the record also when the command fails or is stopped."),
+    click.option("-d", "--detach", is_flag=True, help="Run in the background: print the id, send output to the log."),
+    click.option("--isolated", is_flag=True, help="Run in a private work tree of exactly the code as it is now."),
+    click.option(
+        "--link", "links", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
+        help="With --isolated: an ignored path (data, caches) to appear there, too. May be repeated.",
+    ),
+    click.option("--grace", metavar="SECONDS", help="Time between asking and killing when it is stopped (default 10)."),
+    click.option("--max-file-size", metavar="SIZE", help="Refuse larger untracked files (default 50M)."),
+    click.option("--allow-secrets", is_flag=True, help="Store untracked files that look like secrets, too."),
+]  # fmt: skip
+
+
+def _with_options(command: "Callable[..., int]") -> "Callable[..., int]":
+    """Give a command the options of a run, in their order."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
-@click.option("-n", "--name", metavar="NAME", help="Name of the experiment; by default it comes from the command.")
-@click.option("--description", metavar="TEXT", help="Free text for the record.")
-@click.option(
-    "--params", "files", metavar="FILE", multiple=True, type=click.Path(path_type=Path),
-    help="Parameters: a YAML or JSON mapping. May be repeated; later files override earlier ones, deeply.",
-)  # fmt: skip
-@click.option(
-    "-p", "assignments", metavar="KEY=VALUE", multiple=True,
-    help="One parameter, over the files. KEY may be dotted, VALUE is YAML. May be repeated.",
-)  # fmt: skip
-@click.option(
-    "--results", "results_file", metavar="FILE", type=click.Path(path_type=Path),
-    help="A JSON object that the command itself writes: its results.",
-)  # fmt: skip
-@click.option("--keep", is_flag=True, help="Keep the record also when the command fails or is stopped.")
-@click.option("-d", "--detach", is_flag=True, help="Run in the background: print the id, send output to the log.")
-@click.option("--isolated", is_flag=True, help="Run in a private work tree of exactly the code as it is now.")
-@click.option(
-    "--link", "links", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
-    help="With --isolated: an ignored path (data, caches) to appear there, too. May be repeated.",
-)  # fmt: skip
-@click.option("--grace", metavar="SECONDS", help="Time between asking and killing when it is stopped (default 10).")
-@click.option("--max-file-size", metavar="SIZE", help="Refuse larger untracked files (default 50M).")
-@click.option("--allow-secrets", is_flag=True, help="Store untracked files that look like secrets, too.")
+@_with_options
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
-def run_command(
-    name: str | None,
-    description: str | None,
-    files: tuple[Path, ...],
-    assignments: tuple[str, ...],
-    results_file: Path | None,
-    keep: bool,
-    detach: bool,
-    isolated: bool,
-    links: tuple[Path, ...],
-    grace: str | None,
-    max_file_size: str | None,
-    allow_secrets: bool,
-    command: tuple[str, ...],
-) -> int:
+def run_command(command: tuple[str, ...], isolated: bool, **given: Any) -> int:
     """Run COMMAND and record it, with the code as it is now, as a git tag.
 
     The tag is removed if the command fails or is interrupted. The command finds its parameters in
@@ -75,32 +76,112 @@ def run_command(
     """  # noqa: D301 - \b is click's mark
     if not command:
         raise click.UsageError("no command to run; write it after --", click.get_current_context())
-    if links and not isolated:
-        raise click.UsageError("--link is for --isolated", click.get_current_context())
+    _check_links(given["links"], is_isolated=isolated)
     speak()
+    parameters = _parameters(given.pop("files"), given.pop("assignments"))
+    return _start(find_current_repo(), command, parameters, is_isolated=isolated, **given)
+
+
+@click.command("rerun")
+@click.argument("experiment", metavar="EXP")
+@_with_options
+@click.option("--here", is_flag=True, help="Run on the work tree as it is now instead of the recorded code.")
+@click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
+def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolated: bool, **given: Any) -> int:
+    """Run an experiment again: the same command and parameters, in its directory, on its code.
+
+    The code comes from the tag alone, in a private work tree. At the end the results are compared.
+    A parameter that was kept secret has to be given again; COMMAND replaces the recorded one.
+    --results is relative to the recorded directory. With -d 'experimenter diff' compares later.
+
+    \b
+    Examples:
+      experimenter rerun baseline
+      experimenter rerun baseline -p lr=0.2 --name faster
+      experimenter rerun baseline --here
+    """  # noqa: D301 - \b is click's mark
+    is_isolated = isolated or not here
+    _check_links(given["links"], is_isolated=is_isolated)
+    speak()
+    from experimenter import explore
+    from experimenter.rerun import prepared
+
+    parameters = _parameters(given.pop("files"), given.pop("assignments"))
+    repo = find_current_repo()
+    original = explore.show(repo, experiment)
+    again = prepared(repo, original, command, parameters)
+    directory = repo.top / os.fsdecode(again.repo.prefix)
+    if given["results_file"]:
+        given["results_file"] = directory / given["results_file"]
+    if here:
+        os.chdir(directory)
+    given["name"] = given["name"] or original.name
+    code = None if here else again.code
+    return _start(
+        again.repo, again.command, again.parameters, is_isolated=is_isolated, original=original, code=code, **given
+    )
+
+
+def _check_links(links: tuple[Path, ...], *, is_isolated: bool) -> None:
+    if links and not is_isolated:
+        raise click.UsageError("--link is for --isolated", click.get_current_context())
+
+
+def _start(
+    repo: Any,
+    command: "Sequence[str]",
+    parameters: "Mapping[str, Any]",
+    *,
+    is_isolated: bool,
+    detach: bool,
+    links: tuple[Path, ...],
+    grace: str | None,
+    max_file_size: str | None,
+    results_file: Path | None,
+    original: "Experiment | None" = None,
+    **asked: Any,
+) -> int:
+    """Run a command as the options say, in the background if asked; return our exit status."""
     from experimenter import names
     from experimenter.plumbing import config
     from experimenter.run import Options, run
     from experimenter.settings import Settings
     from experimenter.settle import settle
 
-    if name is not None:
-        names.checked(name)
-    parameters = _parameters(files, assignments)
-    repo = find_current_repo()
+    if asked["name"] is not None:
+        names.checked(asked["name"])
     settings = Settings.from_config(config(repo), max_file_size=max_file_size, grace=grace)
     options = Options(
-        name=name,
-        description=description,
         parameters=parameters,
         results_file=results_file and results_file.absolute(),  # the command may remove the folder we are in
-        keep=keep,
-        allow_secrets=allow_secrets,
-        links=_checked_links(repo, links, settings.link) if isolated else None,
+        links=_checked_links(repo, links, settings.link) if is_isolated else None,
+        rerun_of=original.tag if original else None,
+        **asked,
     )
     settle(repo, settings)
     start = partial(run, repo, command, options, settings)
-    return _in_background(start) if detach else _status_of(start())
+    if detach:
+        return _in_background(start)
+    outcome = start()
+    if original and outcome.experiment:
+        _compare(original, outcome.experiment)
+    return _status_of(outcome)
+
+
+def _compare(original: "Experiment", again: "Experiment") -> None:
+    """Show whether a rerun gave the same results, and if not by how much they differ."""
+    from experimenter.compare import differing
+    from experimenter.render import comparison
+
+    pairs = differing(original.results, again.results)
+    if not pairs:
+        what = "results are equal to those of" if again.results else "there are no results, as in"
+        click.echo(f"Note: {what} {original.tag} ({original.id})", err=True)
+        return
+    click.echo(f"Note: results differ from those of {original.tag} ({original.id})", err=True)
+    width = get_terminal_size().columns if sys.stderr.isatty() else None
+    for line in comparison(pairs, ("RESULT", original.id, again.id), width=width):
+        click.echo(f"  {line}", err=True)
 
 
 def _in_background(start: "Callable[..., Outcome]") -> int:

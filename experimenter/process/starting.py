@@ -127,13 +127,13 @@ def answer_of(command: Sequence[str], *, env: Mapping[str, str], timeout_s: floa
     return None if done.returncode else done.stdout.decode(errors="surrogateescape")
 
 
-def page(text: str, *, pager: str) -> None:
+def page(text: bytes, *, pager: str) -> None:
     """Show `text` by a pager, a shell command as in $GIT_PAGER; Ctrl-C is the pager's until it ends."""
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         # As git does: with these less shows colours, and ends by itself where the text fits the screen.
         env = {"LESS": "FRX", "LV": "-c", **os.environ}
-        subprocess.run(["sh", "-c", pager], input=text.encode(), env=env, check=False)  # noqa: S607
+        subprocess.run(["sh", "-c", pager], input=text, env=env, check=False)  # noqa: S607
     finally:
         signal.signal(signal.SIGINT, previous)
 

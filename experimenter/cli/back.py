@@ -1,0 +1,138 @@
+"""Commands that go back to experiments, or do away with them: checkout, rm, prune."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from experimenter.cli.main import find_current_repo, speak
+from experimenter.cli.printing import paint, print_json, print_lines, table_width
+
+if TYPE_CHECKING:
+    from experimenter.store import Experiment
+
+
+@click.command("checkout")
+@click.argument("experiment", metavar="EXP")
+@click.argument("place", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--branch", metavar="NAME", help="Make a branch of the code state instead, without switching to it.")
+def checkout_command(experiment: str, place: Path | None, branch: str | None) -> None:
+    """Check out the code of an experiment in a new linked work tree at DIR.
+
+    'git worktree remove DIR' removes it again.
+
+    \b
+    Examples:
+      experimenter checkout baseline ../as-it-was
+      experimenter checkout baseline --branch retry
+    """  # noqa: D301 - \b is click's mark
+    if (place is None) == (branch is None):
+        raise click.UsageError("give either DIR or --branch", click.get_current_context())
+    speak()
+    from experimenter import explore
+    from experimenter.worktree import check_out
+
+    repo = find_current_repo()
+    found = explore.show(repo, experiment)
+    if place is None:
+        repo.git("branch", "--no-track", "--", str(branch), found.commit)
+        click.echo(f"Note: the branch {branch} has the code of {found.tag}", err=True)
+    else:
+        check_out(repo, found.commit, place.absolute())
+        click.echo(f"Note: {place} has the code of {found.tag}", err=True)
+
+
+@click.command("rm")
+@click.argument("experiments", metavar="EXP...", nargs=-1, required=True)
+@click.option("--remote", "from_remote", is_flag=True, help="Remove them from the remote repository, too.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array of what was removed.")
+def rm_command(experiments: tuple[str, ...], from_remote: bool, yes: bool, as_json: bool) -> None:
+    """Remove experiments: their tags and logs.
+
+    Lists what would go and asks. What it prints then brings a tag back, while git still has its
+    objects, which is some weeks unless 'git gc --prune=now' runs.
+
+    \b
+    Example:
+      experimenter rm slow 3c8b1e0a
+    """  # noqa: D301 - \b is click's mark
+    speak()
+    from experimenter import removal
+
+    repo = find_current_repo()
+    found = removal.chosen(repo, experiments)
+    _remove(repo, found, yes=yes, as_json=as_json, from_remote=from_remote)
+
+
+@click.command("prune")
+@click.option("--without-results", is_flag=True, help="Those without results.")
+@click.option("--older-than", metavar="TIME", help="Those that started longer ago: 12h, 90d, 8w.")
+@click.option("--dry-run", is_flag=True, help="Only list what would go.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array of what was, or would be, removed.")
+def prune_command(without_results: bool, older_than: str | None, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Remove the finished experiments that meet every criterion that is given.
+
+    Lists what would go and asks, as 'experimenter rm' does.
+
+    \b
+    Examples:
+      experimenter prune --without-results --older-than 90d --dry-run
+      experimenter prune --older-than 52w
+    """  # noqa: D301 - \b is click's mark
+    if not without_results and older_than is None:
+        raise click.UsageError("give --without-results, --older-than or both", click.get_current_context())
+    speak()
+    from experimenter import removal
+
+    age = None if older_than is None else removal.duration(older_than)
+    repo = find_current_repo()
+    found = removal.prunable(repo, without_results=without_results, older_than=age)
+    if dry_run and as_json:
+        print_json([_identity(one) for one in found])
+    elif dry_run and found:
+        _print_table(repo, found)
+    elif found:
+        _remove(repo, found, yes=yes, as_json=as_json, from_remote=False)
+    elif as_json:
+        print_json([])
+    else:
+        click.echo("Note: no finished experiment meets this", err=True)
+
+
+def _remove(repo: Any, found: "Sequence[Experiment]", *, yes: bool, as_json: bool, from_remote: bool) -> None:
+    """Show what would go, ask, remove it, and say how to bring it back."""
+    from experimenter import removal
+    from experimenter.errors import NotRemoved
+
+    if not as_json:
+        _print_table(repo, found)
+    what = "this experiment" if len(found) == 1 else f"these {len(found)} experiments"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise NotRemoved(f"nobody is there to ask whether {what} may go; say --yes")
+        if not click.confirm(f"Remove {what}?", err=True):
+            raise NotRemoved("nothing was removed")
+    removal.remove(repo, found, from_remote=from_remote)
+    if as_json:
+        print_json([_identity(one) for one in found])
+        return
+    click.echo("removed; while git still has the objects, this brings them back:")
+    for experiment in found:
+        click.echo(f"  {removal.restoring(experiment)}")
+
+
+def _print_table(repo: Any, found: "Sequence[Experiment]") -> None:
+    from experimenter.render import table_of
+
+    lines, _ = table_of(found, width=table_width(), paint=paint)
+    print_lines(repo, lines)
+
+
+def _identity(experiment: "Experiment") -> dict[str, str]:
+    from experimenter.store import ref
+
+    return {"tag": experiment.tag, "id": experiment.id, "ref": ref(experiment.tag), "object": experiment.tag_object}

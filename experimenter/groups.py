@@ -1,0 +1,70 @@
+"""Groups of experiments that agree in some keys, with the spread of each numeric result in them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum, isfinite, nan, sqrt
+from typing import Any
+
+from experimenter.keys import values_of
+from experimenter.query import as_number
+from experimenter.storable import dotted, dumps
+from experimenter.store import Experiment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How the values of one result are spread; `std` is the sample's, and nothing for a single value."""
+
+    mean: float
+    std: float | None
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Return the spread of one or more numbers; what one of them makes undefined is NaN."""
+        if not all(map(isfinite, values)):
+            std = None if len(values) == 1 else nan
+            low, high = (nan, nan) if any(value != value for value in values) else (min(values), max(values))
+            return cls(mean=sum(values) / len(values), std=std, min=low, max=high)
+        mean = fsum(values) / len(values)
+        std = sqrt(fsum((value - mean) ** 2 for value in values) / (len(values) - 1)) if len(values) > 1 else None
+        return cls(mean=mean, std=std, min=min(values), max=max(values))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return an object with `mean`, `std` if there is one, `min` and `max`."""
+        values = {"mean": self.mean, "std": self.std, "min": self.min, "max": self.max}
+        return {key: value for key, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Experiments whose records hold the same under some keys: what they hold, how many they are, their results."""
+
+    values: Mapping[str, Any]
+    n: int
+    results: Mapping[str, Spread]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return an element of the array that `list --group-by --json` prints."""
+        results = {key: spread.to_json() for key, spread in self.results.items()}
+        return {"group": dict(self.values), "n": self.n, "results": results}
+
+
+def groups_of(experiments: Sequence[Experiment], keys: Sequence[str]) -> list[Group]:
+    """Return the groups of experiments that agree in `keys`, in the order of their firsts; a missing key is None."""
+    found: dict[str, tuple[dict[str, Any], list[Experiment]]] = {}
+    for experiment in experiments:
+        values = values_of(experiment)
+        group = {key: values.get(key) for key in keys}
+        found.setdefault(dumps(group), (group, []))[1].append(experiment)
+    return [Group(values=group, n=len(members), results=_spreads(members)) for group, members in found.values()]
+
+
+def _spreads(experiments: Sequence[Experiment]) -> dict[str, Spread]:
+    numbers: dict[str, list[float]] = {}
+    for experiment in experiments:
+        for key, value in dotted(experiment.record.results).items():
+            if (number := as_number(value)) is not None:
+                numbers.setdefault(key, []).append(number)
+    return {key: Spread.of(values) for key, values in numbers.items()}

@@ -1,0 +1,73 @@
+"""Keys of records: dotted, such as `parameters.lr`; the first part may be left out where that leaves one meaning."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from experimenter.errors import BadKey
+from experimenter.query import unquoted
+from experimenter.record import KEYS
+from experimenter.store import Experiment
+
+_COMMA = re.compile(r",(?=(?:[^`]*`[^`]*`)*[^`]*$)")  # with none or pairs of backquotes behind it
+
+Values = Mapping[str, Any]  # a record's values by their dotted keys, those that are objects among them
+
+
+def values_of(experiment: Experiment) -> Values:
+    """Return what an experiment's record holds under each dotted key, with `tag` and `id`."""
+    values = dict(_walk(experiment.record.body))
+    identity = {"tag": experiment.tag, "id": experiment.id, "name": experiment.name, "code.commit": experiment.commit}
+    return values | identity
+
+
+def words_in(text: str) -> list[str]:
+    """Return the words for keys that stand in `text` with commas between them; one in backquotes may have commas."""
+    return [unquoted(word.strip()) for word in _COMMA.split(text)]
+
+
+class Keys:
+    """The keys that some records have, and what a user's words for them mean."""
+
+    def __init__(self, records: Iterable[Values]) -> None:
+        self._known: dict[str, None] = {}
+        for values in records:
+            self._known |= dict.fromkeys(values)
+        self._parts = dict.fromkeys(key.partition(".")[0] for key in self._known if "." in key)
+
+    def full(self, word: str) -> str:
+        """Return the whole key that `word` means; `word` itself if no record has such a key.
+
+        A key at the top of a record wins over one whose first part is left out. Raises BadKey if there are several.
+        """
+        if word in self._known or word in KEYS:
+            return word
+        found = [key for part in self._parts if (key := f"{part}.{word}") in self._known]
+        if len(found) > 1:
+            raise BadKey(f"'{word}' is ambiguous; write one of", details=found)
+        return found[0] if found else word
+
+    def short(self, key: str) -> str:
+        """Return the shortest word that means `key`."""
+        word = key.partition(".")[2]
+        try:
+            return word if word and self.full(word) == key else key
+        except BadKey:
+            return key
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._known or key in KEYS
+
+    def nearest(self, word: str) -> str:
+        """Return the key most like `word`, as short as can be; nothing if none is."""
+        words = {known: self.short(known) for known in self._known}
+        close = get_close_matches(word, [*words, *words.values()], n=1)
+        return words.get(close[0], close[0]) if close else ""
+
+
+def _walk(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in mapping.items():
+        yield prefix + key, value
+        if isinstance(value, dict):
+            yield from _walk(value, f"{prefix}{key}.")

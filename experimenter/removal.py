@@ -1,0 +1,71 @@
+"""Removes experiments for good: their tags and what is kept beside their logs; says how to bring the tags back."""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from experimenter import names, registry, remote, store
+from experimenter.errors import BadSetting, NotRemoved
+from experimenter.find import find
+from experimenter.plumbing import Repo, delete_refs
+from experimenter.selection import Selection, select
+from experimenter.state import StateFolder
+from experimenter.store import Experiment
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_UNFINISHED = ("queued", "running")  # perhaps on another machine
+
+
+def chosen(repo: Repo, words: Iterable[str]) -> list[Experiment]:
+    """Return the experiments that words mean, each once.
+
+    Raises as `find` and `store.read` do, or NotRemoved for one that runs.
+    """
+    tags = store.tags(repo)
+    found = [store.read(repo, tag) for tag in dict.fromkeys(find(word, tags) for word in words)]
+    for experiment in found:
+        if registry.is_alive(repo, experiment.tag):
+            raise NotRemoved(f"{experiment.tag} runs; 'experimenter stop {experiment.id}' ends it")
+    return found
+
+
+def prunable(repo: Repo, *, without_results: bool, older_than: timedelta | None) -> list[Experiment]:
+    """Return the finished experiments that meet every criterion: without results, and started longer ago."""
+    before = datetime.now(UTC) - (older_than or timedelta())
+    return [
+        experiment
+        for experiment in select(repo, Selection())
+        if not (without_results and experiment.results)
+        and names.moment_of(experiment.tag) <= before
+        and experiment.status not in _UNFINISHED
+        and not registry.is_alive(repo, experiment.tag)
+    ]
+
+
+def remove(repo: Repo, experiments: Sequence[Experiment], *, from_remote: bool) -> None:
+    """Remove the tags, all of them or none, then their logs; with `from_remote` first those of the default remote.
+
+    Raises RefMoved if somebody changed one meanwhile, and what `remote.delete` raises.
+    """
+    if from_remote:
+        remote.delete(repo, remote.default_remote(repo), experiments)
+    delete_refs(repo, {store.ref(experiment.tag): experiment.tag_object for experiment in experiments})
+    state = StateFolder.of(repo)
+    for experiment in experiments:
+        state.drop_logs(experiment.id)
+
+
+def restoring(experiment: Experiment) -> str:
+    """Return the git command that brings a removed experiment back, as long as git has its objects."""
+    return f"git update-ref {store.ref(experiment.tag)} {experiment.tag_object}"
+
+
+def duration(text: str) -> timedelta:
+    """Return a time such as `90d`: a number with s, m (minutes), h, d or w. Raises BadSetting."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip(), re.ASCII)
+    if not match:
+        raise BadSetting(f"--older-than: '{text}' is no time; give a number with s, m, h, d or w, such as 90d")
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS_S[match[2]])
+    except OverflowError as error:
+        raise BadSetting(f"--older-than: '{text}' is too long ago") from error

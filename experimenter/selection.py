@@ -1,0 +1,131 @@
+"""Selects experiments: on a code state, of a name, with results, by a condition; sorted, and not more than so many."""
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from experimenter import names, query, store
+from experimenter.errors import BadKey
+from experimenter.keys import Keys, values_of
+from experimenter.plumbing import Repo
+from experimenter.query import Condition, as_number
+from experimenter.storable import dumps
+from experimenter.store import Experiment
+
+_log = logging.getLogger("experimenter")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which experiments are wanted, and in which order: from the oldest to the newest unless `sort` names a key.
+
+    `revision` stands for exactly its code, `limit` for so many of the newest, or of the first after sorting.
+    """
+
+    revision: str | None = None
+    name: str | None = None
+    with_results: bool = False
+    where: str | None = None
+    sort: str | None = None
+    reverse: bool = False
+    limit: int | None = None
+
+
+def select(repo: Repo, wanted: Selection) -> list[Experiment]:
+    """Return the experiments that are wanted.
+
+    Tags that hold no record that we can read are passed over, with a warning for each kind of them; with a `limit` and
+    no need to read others, only those that were met. Raises BadCondition, BadKey, or ExperimenterError for an unknown
+    revision.
+    """
+    condition = query.parse(wanted.where) if wanted.where is not None else None
+    if wanted.limit is not None and condition is None and wanted.sort is None:
+        found = _newest(repo, wanted, wanted.limit)
+    else:
+        found = _matching(repo, wanted, _objects(repo, wanted))
+        if condition or wanted.sort is not None:
+            found = _chosen(found, condition, wanted)
+    return found[::-1] if wanted.reverse and wanted.sort is None else found
+
+
+def _objects(repo: Repo, wanted: Selection) -> Mapping[str, str]:
+    """Return the tags that come into question, from the oldest to the newest, by their names and code states alone."""
+    if wanted.revision is not None:
+        objects = store.tag_objects(repo, tree=store.tree_of(repo, wanted.revision))
+    elif wanted.limit is not None:
+        objects = {tag: store.ref(tag) for tag in store.tags(repo)}
+    else:
+        objects = store.tag_objects(repo)
+    if wanted.name is None:
+        return objects
+    return {tag: found for tag, found in objects.items() if names.name_of(tag) == wanted.name}
+
+
+def _matching(repo: Repo, wanted: Selection, objects: Mapping[str, str]) -> list[Experiment]:
+    """Return the experiments of some tags; only those with results if these are wanted."""
+    listing = store.listing(repo, objects)
+    if listing.no_records:
+        count, first = len(listing.no_records), listing.no_records[0]
+        tags = f"the tag {first}, which is" if count == 1 else f"{count} tags ({first}, …), which are"
+        _log.warning("passed over %s no record of an experiment", tags)
+    for tag in listing.newer:
+        _log.warning("passed over %s, which a later version of experimenter wrote; update to read it", tag)
+    return [one for one in listing.experiments if one.record.results or not wanted.with_results]
+
+
+def _newest(repo: Repo, wanted: Selection, limit: int) -> list[Experiment]:
+    """Return the newest, reading no more than it takes to find so many."""
+    objects = _objects(repo, wanted)
+    left, found, size = list(objects), list[Experiment](), limit
+    while left and len(found) < limit:
+        chunk = left[-size:]
+        del left[-size:]
+        found = _matching(repo, wanted, {tag: objects[tag] for tag in chunk}) + found
+        size *= 2
+    return found[max(0, len(found) - limit) :]
+
+
+def _chosen(found: Iterable[Experiment], condition: Condition | None, wanted: Selection) -> list[Experiment]:
+    """Return those for which the condition holds, sorted and limited as wanted."""
+    pairs = [(one, values_of(one)) for one in found]
+    keys = Keys(values for _, values in pairs)
+    if condition:
+        meant = {word: _meant(keys, word, condition) for word in condition.places}
+        pairs = [pair for pair in pairs if condition.holds(pair[1], meant)]
+    if wanted.sort is None:
+        found = [one for one, _ in pairs]
+        return found if wanted.limit is None else found[max(0, len(found) - wanted.limit) :]
+    key = known(keys, wanted.sort)
+    ranked = [(one, _rank(values.get(key))) for one, values in pairs]
+    placed = [pair for pair in ranked if pair[1] is not None]
+    placed.sort(key=itemgetter(1), reverse=wanted.reverse)
+    return [one for one, _ in [*placed, *(pair for pair in ranked if pair[1] is None)]][: wanted.limit]
+
+
+def known(keys: Keys, word: str) -> str:
+    """Return the key that `word` means, with a notice if no record has it. Raises BadKey if it could be several."""
+    key = keys.full(word)
+    if key not in keys:
+        nearest = keys.nearest(word)
+        _log.info("no experiment has '%s'%s", word, f"; did you mean {nearest}?" if nearest else "")
+    return key
+
+
+def _meant(keys: Keys, word: str, condition: Condition) -> str:
+    try:
+        return known(keys, word)
+    except BadKey as error:
+        raise condition.error(f"{error.message} {', '.join(error.details)}", word) from error
+
+
+def _rank(value: Any) -> tuple[int, Any] | None:
+    """Return what sorts values of any kind: numbers, text, the rest by its JSON; nothing for those that go last."""
+    number = as_number(value)
+    if value is None or (number is not None and math.isnan(number)):
+        return None
+    if number is not None:
+        return 0, number
+    return (1, value) if isinstance(value, str) else (2, dumps(value))
