@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from experimenter.cli.completion import complete_experiment, complete_name
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
 from experimenter.cli.printing import print_lines, table_width
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 @click.command("list")
 @click.option("-c", "--code", "revision", metavar="REV", help="Only those on exactly the code of REV.")
 @click.option("-s", "--strict", is_flag=True, help="Only those with results.")
-@click.option("-n", "--name", metavar="NAME", help="Only those of this name.")
+@click.option("-n", "--name", metavar="NAME", shell_complete=complete_name, help="Only those of this name.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array of records.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, parameters and results under dotted columns.")
 def list_command(revision: str | None, strict: bool, name: str | None, as_json: bool, as_csv: bool) -> None:
@@ -50,7 +51,7 @@ def list_command(revision: str | None, strict: bool, name: str | None, as_json: 
 
 
 @click.command("show")
-@click.argument("experiment", metavar="EXP")
+@click.argument("experiment", metavar="EXP", shell_complete=complete_experiment)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: the record.")
 def show_command(experiment: str, as_json: bool) -> None:
     """Show everything about one experiment.

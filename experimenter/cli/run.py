@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experimenter.cli.completion import complete_file
 from experimenter.cli.main import find_current_repo, speak
 
 if TYPE_CHECKING:
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
     from experimenter.run import Outcome
 
 
-@click.command("run", context_settings={"allow_interspersed_args": False})
+class _Run(click.Command):
+    """Knows that what follows the first word of the command are not our options, for completion too."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters that can still follow."""
+        found = super().get_params(ctx)
+        has_command = ctx.resilient_parsing and ctx.params.get("command")
+        return [one for one in found if isinstance(one, click.Argument)] if has_command else found
+
+
+@click.command("run", cls=_Run, context_settings={"allow_interspersed_args": False})
 @click.option("-n", "--name", metavar="NAME", help="Name of the experiment; by default it comes from the command.")
 @click.option("--description", metavar="TEXT", help="Free text for the record.")
 @click.option(
@@ -40,7 +51,7 @@ if TYPE_CHECKING:
 @click.option("--grace", metavar="SECONDS", help="Time between asking and killing when it is stopped (default 10).")
 @click.option("--max-file-size", metavar="SIZE", help="Refuse larger untracked files (default 50M).")
 @click.option("--allow-secrets", is_flag=True, help="Store untracked files that look like secrets, too.")
-@click.argument("command", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file)
 def run_command(
     name: str | None,
     description: str | None,
