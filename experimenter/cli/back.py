@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experimenter.cli.completion import complete_experiment
 from experimenter.cli.main import find_current_repo, speak
 from experimenter.cli.printing import paint, print_json, print_lines, table_width
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("checkout")
-@click.argument("experiment", metavar="EXP")
+@click.argument("experiment", metavar="EXP", shell_complete=complete_experiment)
 @click.argument("place", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--branch", metavar="NAME", help="Make a branch of the code state instead, without switching to it.")
 def checkout_command(experiment: str, place: Path | None, branch: str | None) -> None:
@@ -45,7 +46,7 @@ def checkout_command(experiment: str, place: Path | None, branch: str | None) ->
 
 
 @click.command("rm")
-@click.argument("experiments", metavar="EXP...", nargs=-1, required=True)
+@click.argument("experiments", metavar="EXP...", nargs=-1, required=True, shell_complete=complete_experiment)
 @click.option("--remote", "from_remote", is_flag=True, help="Remove them from the remote repository, too.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array of what was removed.")

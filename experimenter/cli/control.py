@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from experimenter.cli.completion import complete_known, complete_running
 from experimenter.cli.main import find_current_repo, settle_leftovers, show_error, speak
 from experimenter.cli.printing import paint, print_json, print_lines, table_width
 
@@ -44,7 +45,7 @@ def ps_command(as_json: bool) -> None:
 
 
 @click.command("stop")
-@click.argument("experiments", metavar="[EXP]...", nargs=-1)
+@click.argument("experiments", metavar="[EXP]...", nargs=-1, shell_complete=complete_running)
 @click.option("--all", "everything", is_flag=True, help="Stop everything that runs here.")
 @click.option("--grace", metavar="SECONDS", help="Time between asking and killing (default: that of the run, else 10).")
 @click.option("--keep", is_flag=True, help="Keep the tag, as 'stopped', with what results there are.")
@@ -96,7 +97,7 @@ def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | No
 
 
 @click.command("logs")
-@click.argument("experiment", metavar="EXP")
+@click.argument("experiment", metavar="EXP", shell_complete=complete_known)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the experiment has ended.")
 @click.option("--raw", is_flag=True, help="Print every byte, also what progress bars have drawn over.")
 def logs_command(experiment: str, follow: bool, raw: bool) -> None:
@@ -123,7 +124,7 @@ def logs_command(experiment: str, follow: bool, raw: bool) -> None:
 
 
 @click.command("wait")
-@click.argument("experiment", metavar="EXP")
+@click.argument("experiment", metavar="EXP", shell_complete=complete_known)
 def wait_command(experiment: str) -> int:
     """Wait for the end of an experiment, and exit as its command did.
 

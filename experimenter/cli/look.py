@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experimenter.cli.completion import complete_experiment, complete_name
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
 from experimenter.cli.printing import is_painted, paint, print_json, print_lines, table_width
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 @click.command("list")
 @click.option("-c", "--code", "revision", metavar="REV", help="Only those on exactly the code of REV.")
 @click.option("-s", "--strict", "with_results", is_flag=True, help="Only those with results.")
-@click.option("-n", "--name", metavar="NAME", help="Only those of this name.")
+@click.option("-n", "--name", metavar="NAME", shell_complete=complete_name, help="Only those of this name.")
 @click.option("--where", metavar="EXPR", help="Only those for which EXPR holds.")
 @click.option("--sort", metavar="KEY", help="Sort by KEY, those without it last.")
 @click.option("--reverse", is_flag=True, help="In the opposite order.")
@@ -66,7 +67,7 @@ def list_command(
 
 
 @click.command("show")
-@click.argument("experiment", metavar="EXP")
+@click.argument("experiment", metavar="EXP", shell_complete=complete_experiment)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: the record.")
 def show_command(experiment: str, as_json: bool) -> None:
     """Show everything about one experiment.
@@ -89,8 +90,8 @@ def show_command(experiment: str, as_json: bool) -> None:
 
 
 @click.command("diff")
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="[B]", required=False)
+@click.argument("a", metavar="A", shell_complete=complete_experiment)
+@click.argument("b", metavar="[B]", required=False, shell_complete=complete_experiment)
 @click.option("--stat", "is_stat", is_flag=True, help="Of the code show only how much changed in each file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
@@ -121,7 +122,7 @@ def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
 
 
 @click.command("verify")
-@click.argument("experiment", metavar="EXP")
+@click.argument("experiment", metavar="EXP", shell_complete=complete_experiment)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verify_command(experiment: str, as_json: bool) -> int:
     """Check that the work tree now is exactly the code of an experiment.

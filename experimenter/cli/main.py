@@ -5,15 +5,20 @@ import os
 import signal
 import sys
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from experimenter import __version__
+from experimenter.cli.completion import ASKED, answer, complete_folder
 from experimenter.errors import ExperimenterError, Interrupted
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _COMMANDS = {
     "checkout": "experimenter.cli.back",
+    "completion": "experimenter.cli.completion",
     "diff": "experimenter.cli.look",
     "list": "experimenter.cli.look",
     "logs": "experimenter.cli.control",
@@ -52,13 +57,24 @@ class _Commands(click.Group):
         while place < len(args) and args[place].startswith("-C"):
             place += 2 if args[place] == "-C" else 1
         rest = args[place:]
-        if not rest or (rest[0].startswith("-") and rest[0] not in ("--help", "-h", "--version")):
+        is_option = rest and rest[0].startswith("-") and rest[0] not in ("--help", "-h", "--version")
+        if is_option or not (rest or ctx.resilient_parsing):  # a shell that asks wants to know what can follow
             args = [*args[:place], "list", *rest]
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """Return the commands and options that begin like `incomplete`, those of `list` among them."""
+        listing = self.get_command(ctx, "list")
+        assert listing
+        found = [*super().shell_complete(ctx, incomplete), *listing.shell_complete(ctx, incomplete)]
+        return list({item.value: item for item in reversed(found)}.values())[::-1]
+
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("-C", "directories", metavar="DIR", multiple=True, help="Run as if started in DIR.")
+@click.option(
+    "-C", "directories", metavar="DIR", multiple=True, shell_complete=complete_folder,
+    help="Run as if started in DIR.",
+)  # fmt: skip
 @click.version_option(__version__, prog_name="experimenter", message="%(prog)s %(version)s")
 def experimenter(directories: tuple[str, ...]) -> None:
     """Record every run of a program with the exact code that ran, as a git tag.
@@ -85,6 +101,8 @@ def main() -> NoReturn:
     _open_standard_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C just ends us; what has to be tidied up says so itself
+    if os.environ.get(ASKED):
+        answer(experimenter)
     try:
         status = experimenter.main(prog_name="experimenter", standalone_mode=False)
         sys.stdout.flush()

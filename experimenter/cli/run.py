@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experimenter.cli.completion import complete_experiment, complete_file
 from experimenter.cli.main import find_current_repo, speak
 
 if TYPE_CHECKING:
@@ -53,9 +54,19 @@ def _with_options(command: "Callable[..., int]") -> "Callable[..., int]":
     return command
 
 
-@click.command("run", context_settings={"allow_interspersed_args": False})
+class _Run(click.Command):
+    """Knows that what follows the first word of the command are not our options, for completion too."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters that can still follow."""
+        found = super().get_params(ctx)
+        has_command = ctx.resilient_parsing and ctx.params.get("command")
+        return [one for one in found if isinstance(one, click.Argument)] if has_command else found
+
+
+@click.command("run", cls=_Run, context_settings={"allow_interspersed_args": False})
 @_with_options
-@click.argument("command", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file)
 def run_command(command: tuple[str, ...], isolated: bool, **given: Any) -> int:
     """Run COMMAND and record it, with the code as it is now, as a git tag.
 
@@ -83,10 +94,10 @@ def run_command(command: tuple[str, ...], isolated: bool, **given: Any) -> int:
 
 
 @click.command("rerun")
-@click.argument("experiment", metavar="EXP")
+@click.argument("experiment", metavar="EXP", shell_complete=complete_experiment)
 @_with_options
 @click.option("--here", is_flag=True, help="Run on the work tree as it is now instead of the recorded code.")
-@click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file)
 def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolated: bool, **given: Any) -> int:
     """Run an experiment again: the same command and parameters, in its directory, on its code.
 
