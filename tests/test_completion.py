@@ -15,7 +15,9 @@ import pytest
 from conftest import Terminal, detached, experimenter, make_repo, sh, tags, until
 from experimenter import names
 
-COMMANDS = ["completion", "list", "logs", "ps", "run", "show", "stop", "wait"]
+COMMANDS = [
+    "checkout", "completion", "diff", "list", "logs", "prune", "ps", "rerun", "rm", "run", "show", "stop", "verify", "wait"
+]  # fmt: skip
 LINES = {
     "bash": 'eval "$(experimenter completion bash)"',
     "zsh": 'eval "$(experimenter completion zsh)"',
@@ -96,7 +98,7 @@ def shell(tmp_path: Path, terminal: Callable[..., Terminal], monkeypatch: pytest
         file, words = STARTS[kind]
         rc = tmp_path / file
         rc.parent.mkdir(parents=True, exist_ok=True)
-        rc.write_text("\n".join([PROMPTS[kind], TYPED[kind], line or LINES[kind], ""]))
+        rc.write_text("\n".join(["stty rows 60", PROMPTS[kind], TYPED[kind], line or LINES[kind], ""]))
         started = Shell(kind, terminal(*(word.format(rc=rc) for word in words)))
         started.terminal.expect("ready>")
         return started
