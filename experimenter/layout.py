@@ -144,6 +144,8 @@ def _number(value: float, digits: int) -> str:
 
 def _significant(value: float, digits: int) -> str:
     """Return a finite float with so many significant digits, but no zeros at its end."""
+    if digits == _MOST_DIGITS:
+        return repr(value)  # the shortest text that stands for this very number
     exponent = math.floor(math.log10(abs(value))) if value else 0
     if exponent not in _PLAIN:
         mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
