@@ -66,13 +66,12 @@ def check_out(repo: Repo, commit: str, place: Path) -> None:
 
     Raises GitFailed, with nothing left of it.
     """
-    was_there = place.exists()
-    private = None
+    is_free = not place.exists() or not any(place.iterdir())  # where it is not, git refuses
     try:
         private = _add(repo, commit, place)
         _fill_submodules(repo, private, is_lasting=True)
     except BaseException:
-        if private or not was_there:
+        if is_free:
             repo.git("worktree", "remove", "--force", "--force", str(place), expected=(0, 128))
         raise
 

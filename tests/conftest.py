@@ -212,7 +212,7 @@ def tags() -> list[str]:
     return sh("git tag --list 'exp_*'").split()
 
 
-def record(tag: str | None = None) -> dict[str, object]:
+def record(tag: str | None = None) -> dict[str, Any]:
     """Return the record of a tag, or of the only one, as git has it."""
     (tag,) = [tag] if tag else tags()
     message = sh(f"git for-each-ref --format='%(contents)' refs/tags/{tag}")

@@ -348,7 +348,7 @@ class TestJoining:
         experimenter("run", "--", "sh", "-c", loop)
 
         assert record()["results"] == {f"r{number}": 1 for number in range(1, 5)}.copy()
-        assert sorted(record()["parameters"]) == ["p1", "p2", "p3", "p4"]  # type: ignore[call-overload]
+        assert sorted(record()["parameters"]) == ["p1", "p2", "p3", "p4"]
 
 
 class TestParameters:

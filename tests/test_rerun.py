@@ -1,0 +1,283 @@
+"""`rerun` and `checkout`: back to the code, the command and the parameters of an experiment."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import EXPERIMENTER, Terminal, experimenter, make_repo, record, sh
+from experimenter.text import from_bytes, to_bytes
+
+TRAIN = """
+import os, random
+print(open("data.txt").read(), end="")
+lr = float(os.environ["EXPERIMENTER_PARAM_LR"])
+noise = random.random() if "EXPERIMENTER_PARAM_NOISY" in os.environ else 0.5
+print("EXPERIMENTER_RESULTS", '{"loss": %r, "noise": %r}' % (lr / 3, noise))
+"""
+
+
+@pytest.fixture
+def trained(repo: Path) -> Path:
+    """A repository with the experiment `a` on uncommitted code, which is gone now."""
+    (repo / "train.py").write_text(TRAIN)
+    sh("echo then > data.txt")
+    experimenter(
+        "run", "-n", "a", "-p", "lr=0.1", "-p", "model.depth=3", "--description", "first", "--", "python", "train.py"
+    )
+    sh("git checkout -q . && rm data.txt")
+    return repo
+
+
+def tag_of(name: str) -> str:
+    return sh(f"git tag --list 'exp_{name}_*'").split()[-1]
+
+
+def test_runs_the_same_on_the_same_code_though_all_else_is_gone(trained: Path) -> None:
+    sh(
+        "git checkout -q -b other; git commit -q --allow-empty -m x; git branch -D main; git reflog expire --expire=now --all"
+    )
+    sh("git gc --quiet --prune=now")
+    first = record(tag_of("a"))
+
+    done = experimenter("rerun", "a", "-n", "b")
+
+    again = record(tag_of("b"))
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "then")
+    assert again["rerun_of"] == tag_of("a")
+    assert list(again)[:3] == ["schema", "name", "rerun_of"]
+    same = ("code", "command", "parameters", "directory", "results")
+    assert {key: again[key] for key in same} == {key: first[key] for key in same}
+    assert sh(f"git rev-parse {tag_of('b')}^0") == sh(f"git rev-parse {tag_of('a')}^0")
+    assert sh("git status --porcelain; git worktree list | wc -l") == "1\n"
+    assert re.search(r"^Note: results are equal to those of exp_a_\S+ \(\w{8}\)$", done.stderr, re.MULTILINE)
+
+
+def test_what_differs_is_shown_side_by_side(trained: Path) -> None:
+    done = experimenter("rerun", "a", "-p", "lr=0.3", "-p", "noisy=1")
+
+    assert record(tag_of("a"))["parameters"] == {"lr": 0.3, "model": {"depth": 3}, "noisy": 1}
+    lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
+    place = next(
+        number for number, line in enumerate(lines) if line.startswith("Note: results differ from those of exp_a_")
+    )
+    assert re.fullmatch(r"RESULT \w{8} \w{8} b - a", lines[place + 1])
+    assert re.fullmatch(r"loss 0\.0333\d+ 0\.0999\d* \+0\.06667 \(\+200%\)", lines[place + 2])
+    assert re.match(r"noise 0\.5 0\.\d+ [+-]0\.", lines[place + 3])
+
+
+def test_the_name_stays_unless_another_is_given_but_not_the_description(trained: Path) -> None:
+    experimenter("rerun", "a")
+
+    assert record(tag_of("a"))["name"] == "a"
+    assert "description" not in record(tag_of("a"))
+
+
+def test_without_results_on_both_sides_nothing_is_claimed_equal(repo: Path) -> None:
+    experimenter("run", "-n", "a", "--", "true")
+
+    assert re.search("^Note: there are no results, as in exp_a_", experimenter("rerun", "a").stderr, re.MULTILINE)
+
+
+def test_a_failed_rerun_leaves_no_tag_and_its_status_is_the_commands(trained: Path) -> None:
+    done = experimenter("rerun", "a", "-n", "b", "--", "sh", "-c", "exit 3")
+
+    assert (done.returncode, sh("git tag --list 'exp_b_*'")) == (3, "")
+    assert "results" not in done.stderr
+
+
+def test_here_it_runs_on_the_work_tree_as_it_is_now(trained: Path) -> None:
+    (trained / "train.py").write_text(TRAIN.replace("lr / 3", "lr / 4"))
+    sh("echo now > data.txt")
+
+    done = experimenter("rerun", "a", "--here", "-n", "b")
+
+    again = record(tag_of("b"))
+    assert done.stdout.splitlines()[0] == "now"
+    assert again["results"]["loss"] == 0.025
+    assert again["rerun_of"] == tag_of("a")
+    assert again["code"]["tree"] != record(tag_of("a"))["code"]["tree"]
+    assert "results differ" in done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--here"]])
+def test_it_runs_in_the_recorded_directory(repo: Path, options: list[str]) -> None:
+    (repo / "sub/dir").mkdir(parents=True)
+    sh("echo x > sub/dir/file", cwd=repo)
+    experimenter("run", "-n", "a", "--", "sh", "-c", "cat file; echo '{\"a\": 1}' > r.json", cwd=repo / "sub/dir")
+    (repo / "sub/dir/r.json").unlink()
+
+    done = experimenter("rerun", "a", *options, "-n", "b", "--results", "r.json", cwd=repo / "sub")
+
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "x"), done.stderr
+    assert record(tag_of("b"))["directory"] == "sub/dir"
+    assert record(tag_of("b"))["results"] == {"a": 1}
+
+
+def test_words_and_directories_that_are_no_utf8_run_as_they_were(repo: Path) -> None:
+    odd = os.fsencode(repo) + b"/caf\xe9"
+    os.mkdir(odd)
+    with open(odd + b"/file", "w") as file:
+        file.write("x\n")
+    experimenter(
+        "run",
+        "-n",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        'printf "%s\n" "$1" "$2"; cat file',
+        "sh",
+        b'\xe9"\\\n',
+        '"caf\\351"',
+        cwd=Path(os.fsdecode(odd)),
+    )
+    assert record(tag_of("a"))["command"][-2:] == ['"\\351\\"\\\\\\n"', '"caf\\351"']
+
+    done = experimenter("rerun", "a", "-n", "b")
+
+    assert done.stdout.splitlines()[0].encode("utf-8", "surrogateescape") == b'\xe9"\\'
+    assert done.stdout.endswith("x\n")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"a b", b"\xe9", b'"\xff\\\n\x01"', "größe".encode(), b'"quoted"', b'"caf\\303\\251"', b'"\\', b'"a\\q"'],
+)
+def test_bytes_come_back_from_their_text(raw: bytes) -> None:
+    assert to_bytes(from_bytes(raw)) == raw
+
+
+class TestSecrets:
+    @pytest.fixture(autouse=True)
+    def secret(self, repo: Path) -> None:
+        experimenter(
+            "run", "-n", "a", "-p", "api_key=s3cret", "-p", "db.password=x", "-p", "url=https://me:pw@host/", "-p", "lr=1", "--",
+            "sh", "-c", "echo $EXPERIMENTER_PARAM_API_KEY",
+        )  # fmt: skip
+        experimenter("run", "-n", "b", "--", "echo", "--token", "x", "--api-key=abc")
+
+    def test_have_to_be_given_again(self) -> None:
+        done = experimenter("rerun", "a", "-p", "url=x")
+
+        assert done.returncode == 125
+        assert re.fullmatch(
+            r"Error: exp_a_\S+ keeps secret what it ran with; give it again: -p api_key=… -p db\.password=…\n",
+            done.stderr,
+        )
+        done = experimenter("rerun", "a", "-p", "url=x", "-p", "api_key=again", "-p", "db.password=y")
+        assert (done.returncode, done.stdout) == (0, "again\n")
+
+    def test_in_the_command_take_a_new_command(self) -> None:
+        done = experimenter("rerun", "b")
+
+        assert done.returncode == 125
+        assert "keeps secret a part of its command; give the whole of it after --" in done.stderr
+        assert experimenter("rerun", "b", "--", "echo", "new").stdout == "new\n"
+
+
+def test_a_rerun_in_the_background_is_compared_later(trained: Path) -> None:
+    id_ = experimenter("rerun", "a", "-d", "-n", "b").stdout.strip()
+
+    assert experimenter("wait", id_).returncode == 0
+    assert json.loads(experimenter("diff", "a", id_, "--json").stdout)["results"] == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["nothing"], 125, "no experiment 'nothing'"),
+        ([], 125, "Missing argument 'EXP'"),
+        (["a", "--here", "--link", "x"], 125, "--link is for --isolated"),
+        (["a", "-p", "lr"], 125, "lr"),
+        (["a", "--", "no-such-program"], 127, "no-such-program"),
+    ],
+)
+def test_mistakes_leave_nothing_behind(trained: Path, words: list[str], status: int, message: str) -> None:
+    before = sh("git tag; git worktree list")
+
+    done = experimenter("rerun", *words)
+
+    assert done.returncode == status
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert sh("git tag; git worktree list") == before
+
+
+def test_checkout_makes_a_linked_work_tree_of_exactly_the_code(trained: Path, tmp_path: Path) -> None:
+    before = sh("git status --porcelain -b; git rev-parse HEAD")
+    place = tmp_path / "as it was"
+
+    done = experimenter("checkout", "a", "../as it was")
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert re.fullmatch(r"Note: \.\./as it was has the code of exp_a_\S+\n", done.stderr)
+    assert (place / "data.txt").read_text() == "then\n"
+    assert experimenter("verify", "a", cwd=place).returncode == 0
+    assert sh("git status --porcelain", cwd=place) == ""
+    assert sh("git status --porcelain -b; git rev-parse HEAD") == before
+    sh(f"git worktree remove '{place}'")
+    assert sh("git worktree list | wc -l") == "1\n"
+
+
+def test_checkout_can_make_a_branch_instead(trained: Path) -> None:
+    done = experimenter("checkout", "a", "--branch", "retry")
+
+    assert done.returncode == 0
+    assert sh("git rev-parse retry") == sh(f"git rev-parse {tag_of('a')}^0")
+    assert sh("git symbolic-ref --short HEAD") == "main\n"
+
+
+def test_checkout_fills_submodules_with_objects_of_their_own(repo: Path, tmp_path: Path) -> None:
+    source = make_repo(tmp_path / "sub")
+    sh(f"git -c protocol.file.allow=always submodule --quiet add {source} sub; git commit -qm sub")
+    experimenter("run", "-n", "a", "--", "true")
+
+    assert experimenter("checkout", "a", str(tmp_path / "out")).returncode == 0
+
+    assert (tmp_path / "out/sub/train.py").read_text() == (source / "train.py").read_text()
+    assert sh("git status --porcelain", cwd=tmp_path / "out") == ""
+    assert not (tmp_path / "out/sub/.git/objects/info/alternates").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["a"], 2, "give either DIR or --branch"),
+        (["a", "x", "--branch", "y"], 2, "give either DIR or --branch"),
+        (["a", "full"], 1, "already exists"),
+        (["a", "--branch", "main"], 1, "already exists"),
+        (["a", "--branch", "a..b"], 1, "not a valid branch name"),
+        (["nothing", "x"], 1, "no experiment 'nothing'"),
+    ],
+)
+def test_a_checkout_that_fails_changes_nothing(trained: Path, words: list[str], status: int, message: str) -> None:
+    sh("mkdir full; echo > full/file")
+    before = sh("ls -R; git worktree list; git branch -v")
+
+    done = experimenter("checkout", *words)
+
+    assert done.returncode == status
+    assert message in done.stderr.splitlines()[0]
+    assert sh("ls -R; git worktree list; git branch -v") == before
+
+
+def test_a_checkout_into_an_empty_folder_that_fails_leaves_nothing(trained: Path) -> None:
+    sh("mkdir empty; git config filter.bad.smudge false; git config filter.bad.required true")
+    sh("echo 'data.txt filter=bad' > .git/info/attributes")
+
+    done = experimenter("checkout", "a", "empty")
+
+    assert done.returncode == 1
+    assert sh("git worktree list | wc -l") == "1\n"
+
+
+def test_ctrl_c_in_a_rerun_leaves_nothing(trained: Path, terminal: Callable[..., Terminal]) -> None:
+    screen = terminal(EXPERIMENTER, "rerun", "a", "-n", "b", "--", "sh", "-c", "echo ready; sleep 100")
+    screen.expect("ready")
+    screen.type("\x03")
+    screen.end()
+
+    assert sh("git tag --list 'exp_b_*'; git worktree list | wc -l") == "1\n"
