@@ -1,0 +1,251 @@
+"""`rm` and `prune`: what goes, what is refused, and how it comes back."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from conftest import EXPERIMENTER, Terminal, detached, experimenter, make_repo, sh
+from experimenter import names
+from experimenter.errors import BadSetting
+from experimenter.removal import duration
+
+
+@pytest.fixture
+def three(repo: Path) -> Path:
+    """`good` has results, `bare` has none, `bad` failed and was kept with results."""
+    experimenter("run", "-n", "good", "--", "echo", 'EXPERIMENTER_RESULTS {"a": 1}')
+    experimenter("run", "-n", "bare", "--", "true")
+    experimenter("run", "-n", "bad", "--keep", "--", "sh", "-c", "echo 'EXPERIMENTER_RESULTS {\"a\": 2}'; exit 3")
+    return repo
+
+
+@pytest.fixture
+def alive(repo: Path) -> Iterator[str]:
+    yield detached("--name", "alive", "--", "sleep", "1000")
+    experimenter("stop", "--all")
+
+
+def left() -> list[str]:
+    return [names.name_of(tag) for tag in sh("git tag --sort=refname").split()]
+
+
+def aged(name: str, days: int) -> str:
+    """Let an experiment have started so many days ago; return its tag."""
+    old = sh(f"git tag --list 'exp_{name}_*'").strip()
+    new = names.tag(name, datetime.now(UTC) - timedelta(days=days))
+    sh(
+        f"git cat-file tag {old} | sed 's/^tag .*/tag {new}/' | git mktag | xargs git update-ref refs/tags/{new}; git tag -d {old}"
+    )
+    return new
+
+
+def test_rm_removes_tags_and_logs_and_says_how_to_bring_them_back(three: Path) -> None:
+    tags = sh("git for-each-ref --format='%(refname) %(objectname)' 'refs/tags/exp_ba*'")
+    log = Path(".git/experimenter/logs") / f"{names.id_of(sh('git tag --list exp_bare_*').strip())}.log"
+    assert log.exists()
+
+    done = experimenter("rm", "bare", "bad", "--yes")
+
+    assert (done.returncode, done.stderr, left()) == (0, "", ["good"])
+    assert not list(log.parent.glob(f"{log.stem}.*"))
+    assert [line.split()[1] for line in done.stdout.splitlines()[1:3]] == ["bare", "bad"]
+    for line in re.findall(r"^  (git update-ref .*)", done.stdout, re.MULTILINE):
+        sh(line)
+    assert sh("git for-each-ref --format='%(refname) %(objectname)' 'refs/tags/exp_ba*'") == tags
+
+
+def test_rm_asks_on_a_terminal(three: Path, terminal: Callable[..., Terminal]) -> None:
+    screen = terminal(EXPERIMENTER, "rm", "bare")
+    screen.expect("Remove this experiment? [y/N]: ")
+    screen.type("n\n")
+    assert screen.end() != 0
+    assert b"Error: nothing was removed" in screen.screen
+    assert left() == ["bad", "bare", "good"]
+
+    screen = terminal(EXPERIMENTER, "rm", "bare", "good")
+    screen.expect("Remove these 2 experiments? [y/N]: ")
+    screen.type("y\n")
+    assert screen.end() == 0
+    assert left() == ["bad"]
+
+
+@pytest.mark.parametrize("words", [["rm", "bare"], ["prune", "--without-results"]])
+def test_elsewhere_a_yes_is_needed(three: Path, words: list[str]) -> None:
+    done = experimenter(*words, stdin=b"y\n")
+
+    assert done.returncode == 1
+    assert done.stderr == "Error: nobody is there to ask whether this experiment may go; say --yes\n"
+    assert len(left()) == 3
+
+
+def test_ctrl_c_at_the_question_removes_nothing(three: Path, terminal: Callable[..., Terminal]) -> None:
+    screen = terminal(EXPERIMENTER, "rm", "bare")
+    screen.expect("[y/N]: ")
+    screen.type("\x03")
+
+    assert screen.end() != 0
+    assert b"Traceback" not in screen.screen
+    assert len(left()) == 3
+
+
+def test_one_that_runs_is_refused_and_with_it_all(three: Path, alive: str) -> None:
+    done = experimenter("rm", "bare", alive, "--yes")
+
+    assert (done.returncode, len(left())) == (1, 4)
+    assert re.fullmatch(rf"Error: exp_alive_\S+ runs; 'experimenter stop {alive}' ends it\n", done.stderr)
+
+
+def test_rm_answers_in_json(three: Path) -> None:
+    tag, object_ = sh("git for-each-ref --format='%(refname:strip=2) %(objectname)' 'refs/tags/exp_bare_*'").split()
+
+    done = experimenter("rm", "bare", "bare", "--yes", "--json")
+
+    assert json.loads(done.stdout) == [
+        {"tag": tag, "id": names.id_of(tag), "ref": f"refs/tags/{tag}", "object": object_}
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["rm"], 2, "Missing argument"),
+        (["rm", "nothing", "--yes"], 1, "no experiment 'nothing'"),
+        (["prune"], 2, "give --without-results, --older-than or both"),
+        (["prune", "--older-than", "90"], 1, "'90' is no time; give a number with s, m, h, d or w, such as 90d"),
+    ],
+)
+def test_mistakes_remove_nothing(three: Path, words: list[str], status: int, message: str) -> None:
+    done = experimenter(*words)
+
+    assert (done.returncode, len(left())) == (status, 3)
+    assert message in done.stderr
+
+
+class TestPrune:
+    def test_removes_what_has_no_results(self, three: Path) -> None:
+        done = experimenter("prune", "--without-results", "--yes")
+
+        assert (done.returncode, left()) == (0, ["bad", "good"])
+        assert "git update-ref refs/tags/exp_bare_" in done.stdout
+
+    def test_removes_what_is_older(self, three: Path) -> None:
+        aged("good", 91)
+        aged("bare", 89)
+
+        experimenter("prune", "--older-than", "90d", "--yes")
+
+        assert left() == ["bad", "bare"]
+
+    def test_removes_only_what_meets_both(self, three: Path) -> None:
+        aged("good", 91)
+        aged("bare", 1)
+
+        assert experimenter("prune", "--older-than", "90d", "--without-results", "--yes").returncode == 0
+        assert len(left()) == 3
+        experimenter("prune", "--older-than", "1h", "--without-results", "--yes")
+        assert left() == ["bad", "good"]
+
+    def test_a_dry_run_only_lists(self, three: Path) -> None:
+        done = experimenter("prune", "--older-than", "0s", "--dry-run")
+        listed = json.loads(experimenter("prune", "--without-results", "--dry-run", "--json").stdout)
+
+        assert (done.returncode, len(left())) == (0, 3)
+        assert [line.split()[1] for line in done.stdout.splitlines()] == ["NAME", "good", "bare", "bad"]
+        assert [names.name_of(one["tag"]) for one in listed] == ["bare"]
+
+    def test_leaves_alone_what_runs_here_or_perhaps_elsewhere(self, three: Path, alive: str) -> None:
+        tag = sh("git tag --list 'exp_bare_*'").strip()
+        sh(
+            f'git cat-file tag {tag} | sed \'s/"completed"/"running"/\' | git mktag | xargs git update-ref refs/tags/{tag}'
+        )
+
+        experimenter("prune", "--older-than", "0s", "--yes")
+
+        assert left() == ["alive", "bare"]
+
+    def test_says_when_there_is_nothing_to_remove(self, three: Path) -> None:
+        done = experimenter("prune", "--older-than", "52w")
+
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "Note: no finished experiment meets this\n")
+        assert experimenter("prune", "--older-than", "52w", "--json").stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected_s"), [("90d", 90 * 86400), ("1.5h", 5400), ("30m", 1800), ("2w", 14 * 86400), (" 5s ", 5)]
+)
+def test_a_time_is_a_number_with_its_unit(text: str, expected_s: float) -> None:
+    assert duration(text).total_seconds() == expected_s
+
+
+@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1y", "1 d", "1e3d", "٣d", "9" * 400 + "w"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(BadSetting, match="--older-than: '"):
+        duration(text)
+
+
+class TestRemote:
+    @pytest.fixture
+    def shared(self, three: Path, tmp_path: Path) -> Path:
+        bare = tmp_path / "shared.git"
+        sh(f"git init -q --bare {bare}; git remote add origin {bare}; git push -q origin main 'refs/tags/exp_*'")
+        return bare
+
+    def theirs(self, shared: Path) -> list[str]:
+        return [names.name_of(tag) for tag in sh("git tag", cwd=shared).split()]
+
+    def test_removes_there_what_is_there(self, shared: Path) -> None:
+        experimenter("run", "-n", "only-here", "--", "true")
+
+        done = experimenter("rm", "bare", "only-here", "--remote", "--yes")
+
+        assert (done.returncode, left(), self.theirs(shared)) == (0, ["bad", "good"], ["bad", "good"]), done.stderr
+
+    def test_without_it_they_stay_there(self, shared: Path) -> None:
+        experimenter("rm", "bare", "--yes")
+
+        assert (left(), self.theirs(shared)) == (["bad", "good"], ["bad", "bare", "good"])
+
+    def test_takes_the_configured_remote_and_that_of_the_branch(self, shared: Path, tmp_path: Path) -> None:
+        sh("git remote rename origin lab; git config experimenter.remote lab")
+        experimenter("rm", "bare", "--remote", "--yes")
+        assert self.theirs(shared) == ["bad", "good"]
+        sh("git config --unset experimenter.remote; git config branch.main.remote lab")
+        experimenter("rm", "bad", "--remote", "--yes")
+        assert self.theirs(shared) == ["good"]
+
+    def test_another_record_there_is_left_and_so_are_all(self, shared: Path) -> None:
+        tag = sh("git tag --list 'exp_bare_*'").strip()
+        sh(f"git cat-file tag {tag} | sed 's/completed/failed/' | git mktag | xargs git update-ref refs/tags/{tag}")
+
+        done = experimenter("rm", "good", "bare", "--remote", "--yes")
+
+        assert (done.returncode, len(left()), len(self.theirs(shared))) == (1, 3, 3)
+        assert done.stderr == f"Error: origin has another record under {tag}; look at that one first\n"
+
+    def test_an_unreachable_remote_loses_nothing_and_no_password(self, shared: Path) -> None:
+        sh("git remote set-url origin https://me:s3cret@localhost:1/x.git")
+
+        done = experimenter("rm", "good", "--remote", "--yes")
+
+        assert (done.returncode, len(left())) == (1, 3)
+        assert "s3cret" not in done.stderr and "ls-remote failed" in done.stderr
+
+    def test_the_pre_push_hook_runs_as_for_git_push(self, shared: Path) -> None:
+        hook = Path(".git/hooks/pre-push")
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\ncat >> ../pushed\n")
+        hook.chmod(0o755)
+
+        experimenter("rm", "bare", "--remote", "--yes")
+
+        assert "refs/tags/exp_bare_" in Path("../pushed").read_text()
+
+
+def test_a_name_in_a_repository_without_experiments_is_unknown(tmp_path: Path) -> None:
+    done = experimenter("rm", "x", "--yes", cwd=make_repo(tmp_path / "empty"))
+
+    assert (done.returncode, done.stderr) == (1, "Error: no experiment 'x'; 'experimenter list' shows all\n")
