@@ -45,23 +45,20 @@ def select(repo: Repo, wanted: Selection) -> list[Experiment]:
     if wanted.limit is not None and condition is None and wanted.sort is None:
         found = _newest(repo, wanted, wanted.limit)
     else:
-        found = _matching(repo, wanted, _objects(repo, wanted))
+        objects = store.tag_objects(repo, tree=_tree(repo, wanted))
+        objects = {tag: object_ for tag, object_ in objects.items() if _bears_name(tag, wanted)}
+        found = _matching(repo, wanted, objects)
         if condition or wanted.sort is not None:
             found = _chosen(found, condition, wanted)
     return found[::-1] if wanted.reverse and wanted.sort is None else found
 
 
-def _objects(repo: Repo, wanted: Selection) -> Mapping[str, str]:
-    """Return the tags that come into question, from the oldest to the newest, by their names and code states alone."""
-    if wanted.revision is not None:
-        objects = store.tag_objects(repo, tree=store.tree_of(repo, wanted.revision))
-    elif wanted.limit is not None:
-        objects = {tag: store.ref(tag) for tag in store.tags(repo)}
-    else:
-        objects = store.tag_objects(repo)
-    if wanted.name is None:
-        return objects
-    return {tag: found for tag, found in objects.items() if names.name_of(tag) == wanted.name}
+def _bears_name(tag: str, wanted: Selection) -> bool:
+    return wanted.name is None or names.name_of(tag) == wanted.name
+
+
+def _tree(repo: Repo, wanted: Selection) -> str | None:
+    return None if wanted.revision is None else store.tree_of(repo, wanted.revision)
 
 
 def _matching(repo: Repo, wanted: Selection, objects: Mapping[str, str]) -> list[Experiment]:
@@ -78,12 +75,13 @@ def _matching(repo: Repo, wanted: Selection, objects: Mapping[str, str]) -> list
 
 def _newest(repo: Repo, wanted: Selection, limit: int) -> list[Experiment]:
     """Return the newest, reading no more than it takes to find so many."""
-    objects = _objects(repo, wanted)
-    left, found, size = list(objects), list[Experiment](), limit
+    objects = store.tag_objects(repo, tree=_tree(repo, wanted)) if wanted.revision is not None else {}
+    left = [tag for tag in objects or store.tags(repo) if _bears_name(tag, wanted)]
+    found, size = list[Experiment](), limit
     while left and len(found) < limit:
         chunk = left[-size:]
         del left[-size:]
-        found = _matching(repo, wanted, {tag: objects[tag] for tag in chunk}) + found
+        found = _matching(repo, wanted, {tag: objects.get(tag) or store.ref(tag) for tag in chunk}) + found
         size *= 2
     return found[max(0, len(found) - limit) :]
 

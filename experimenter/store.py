@@ -20,6 +20,8 @@ _LOOK_AGAIN_S = 0.05
 _AT_WORK_S = 2.0
 _OWN_LOCK_S, _PACKED_LOCK_S = 0.5, 10.0  # git holds one for milliseconds, and waits for another's for 10 s
 _AGE = itemgetter(slice(-len("20261123T031936.123456Z"), None))  # the end of a tag, which is its time
+# A tag in the answer of git-show-ref(1): its object and name, and on the next line what it is on.
+_ANNOTATED = re.compile(r"^([0-9a-f]+) refs/tags/(exp_.*)\n([0-9a-f]+) .*\^\{\}$", re.MULTILINE)
 _COMMIT_AND_MESSAGE = re.compile(rb"object (?P<commit>[0-9a-f]+)\ntype commit\n.*?\n\n(?P<message>.*)", re.DOTALL)
 
 
@@ -207,18 +209,13 @@ def _read_all(repo: Repo, objects: Mapping[str, str]) -> Iterator[_Tag]:
 
 def _tag_objects_on(repo: Repo, tree: str) -> Iterator[tuple[str, str]]:
     """Yield the tags, each with its object, on commits that have a tree."""
-    objects: dict[str, str] = {}
-    commits: dict[str, str] = {}
-    for line in repo.git("show-ref", "--dereference", "--tags", expected=(0, 1)).decode(errors="replace").splitlines():
-        oid, _, ref = line.partition(" ")
-        tag, is_peeled, _ = ref.removeprefix("refs/tags/").partition("^{}")
-        if tag.startswith(names.PREFIX):
-            (commits if is_peeled else objects)[tag] = oid
-    distinct = list(dict.fromkeys(commits.values()))
+    answer = repo.git("show-ref", "--dereference", "--tags", expected=(0, 1)).decode(errors="replace")
+    found = _ANNOTATED.findall(answer)
+    distinct = list({commit for _, _, commit in found})
     asked = "".join(f"{commit}^{{tree}}\n" for commit in distinct).encode()
     trees = repo.git("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked).decode().splitlines()
-    wanted = {commit for commit, found in zip(distinct, trees, strict=True) if found == tree}
-    return ((tag, objects[tag]) for tag, commit in commits.items() if commit in wanted)
+    wanted = {commit for commit, its in zip(distinct, trees, strict=True) if its == tree}
+    return ((tag, oid) for oid, tag, commit in found if commit in wanted)
 
 
 def _tag_object(repo: Repo, tag: str, commit: str, record: Record) -> str:
