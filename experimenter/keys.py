@@ -1,7 +1,7 @@
 """Keys of records: dotted, such as `parameters.lr`; the first part may be left out where that leaves one meaning."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,7 +17,8 @@ Values = Mapping[str, Any]  # a record's values by their dotted keys, those that
 
 def values_of(experiment: Experiment) -> Values:
     """Return what an experiment's record holds under each dotted key, with `tag` and `id`."""
-    values = dict(_walk(experiment.record.body))
+    values: dict[str, Any] = {}
+    _fill(values, experiment.record.body, "")
     identity = {"tag": experiment.tag, "id": experiment.id, "name": experiment.name, "code.commit": experiment.commit}
     return values | identity
 
@@ -66,8 +67,8 @@ class Keys:
         return words.get(close[0], close[0]) if close else ""
 
 
-def _walk(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _fill(values: dict[str, Any], mapping: Mapping[str, Any], prefix: str) -> None:
     for key, value in mapping.items():
-        yield prefix + key, value
-        if isinstance(value, dict):
-            yield from _walk(value, f"{prefix}{key}.")
+        values[prefix + key] = value
+        if type(value) is dict:
+            _fill(values, value, f"{prefix}{key}.")

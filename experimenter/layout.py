@@ -1,7 +1,7 @@
 """Lays tables out: columns that fit the terminal, numbers below each other and rounded to what differs."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from experimenter.text import columns_of
@@ -14,6 +14,7 @@ _DIGITS = 4  # significant ones; more where it takes more to tell two numbers ap
 _MOST_DIGITS = 17
 _PLAIN = range(-5, 15)  # powers of ten that are written without an exponent
 
+Rank = tuple[float, ...] | None  # how soon a column is left out; never without one
 Paint = Callable[[str, str], str]  # colours a text, given what it is: `heading`, or the status that it says
 
 
@@ -34,7 +35,7 @@ class Column:
     is_right: bool = False
     is_rigid: bool = False
     is_painted: bool = False
-    rank: tuple[float, ...] | None = None
+    rank: Rank = None
     width: int = field(init=False)
     narrowest: int = field(init=False)
 
@@ -73,10 +74,12 @@ def numbers(values: Sequence[float | None]) -> list[str]:
 def rounded(values: Sequence[float | None]) -> list[str]:
     """Return numbers as `numbers` does, each as short as it can be."""
     distinct = {value for value in values if isinstance(value, float) and math.isfinite(value)}
+    shown: dict[float, str] = {}
     for digits in range(_DIGITS, _MOST_DIGITS + 1):
-        if len({_significant(value, digits) for value in distinct}) == len(distinct):
+        shown = {value: _significant(value, digits) for value in distinct}
+        if len(set(shown.values())) == len(distinct):
             break
-    return ["-" if value is None else _number(value, digits) for value in values]
+    return ["-" if value is None else _number(value, shown) for value in values]
 
 
 def fitted(text: str, width: int) -> str:
@@ -134,12 +137,13 @@ def _line(
     return GAP.join(parts).rstrip()
 
 
-def _number(value: float, digits: int) -> str:
+def _number(value: float, shown: Mapping[float, str]) -> str:
+    """Return a number as text: an integer as it is, a finite float as it is `shown`."""
     if isinstance(value, int):
         return str(value)
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return _significant(value, digits)
+    return shown[value]
 
 
 def _significant(value: float, digits: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from experimenter.compare import Comparison, Pairs
 from experimenter.groups import Group, Spread
 from experimenter.keys import Keys, Values, values_of
-from experimenter.layout import GAP, Column, Paint, laid_out, numbers, unpainted
+from experimenter.layout import GAP, Column, Paint, Rank, laid_out, numbers, unpainted
 from experimenter.query import MISSING, as_number
 from experimenter.record import KEYS
 from experimenter.storable import dotted, dumps
@@ -62,7 +62,9 @@ def table_of(
         shown.append("code.commit")
     if only_changed:
         shown = [key for key in shown if key == "id" or _differs(rows, key)]
-    made = {key: _column(key, rows, keys, is_chosen=columns is not None, now=now or datetime.now(UTC)) for key in shown}
+    is_fixed = columns is not None or width is None
+    now = now or datetime.now(UTC)
+    made = {key: _column(key, rows, keys, None if is_fixed else _rank(key, rows), now=now) for key in shown}
     lines, left_out = laid_out(list(made.values()), width=width, paint=paint)
     return lines, [keys.short(key) for key, column in made.items() if column in left_out]
 
@@ -190,8 +192,7 @@ def _differs(rows: Sequence[Values], key: str) -> bool:
     return len({dumps(values[name]) if name in values else "" for values in rows}) > 1
 
 
-def _column(key: str, rows: Sequence[Values], keys: Keys, *, is_chosen: bool, now: datetime) -> Column:
-    rank = None if is_chosen else _rank(key, rows)
+def _column(key: str, rows: Sequence[Values], keys: Keys, rank: Rank, *, now: datetime) -> Column:
     heading = _heading(key, keys.short(key))
     values = [values.get("started" if key == "age" else key, MISSING) for values in rows]
     present = [value for value in values if value is not MISSING]
@@ -210,7 +211,7 @@ def _column(key: str, rows: Sequence[Values], keys: Keys, *, is_chosen: bool, no
     return Column(heading=heading, cells=cells, is_rigid=key in _RIGID, is_painted=key == "status", rank=rank)
 
 
-def _rank(key: str, rows: Sequence[Values]) -> tuple[float, ...] | None:
+def _rank(key: str, rows: Sequence[Values]) -> Rank:
     """Return how soon a column is left out."""
     if key in ("id", "name", "status"):
         return None

@@ -32,6 +32,7 @@ _WHO = "bench <bench@localhost> 1700000000 +0000"
 _EDITED = ("package0/module0/file0.py", "package0/module0/file9.py", "package0/module1/file20.py", "new.txt", "new.md")
 _TRAIN = ("sh", "-c", """echo '{"accuracy": 0.9345, "loss": 0.1234, "epochs": 20}' > "$EXPERIMENTER_RESULTS_FILE" """)
 _FORMAT = "%(refname) %(objectname) %(*objectname) %(*tree) %(contents)"
+_NAMES_ALONE = ("git", "for-each-ref", "--format=%(refname)", "refs/tags/exp_*")
 _FOR_EACH_REF = ("git", "for-each-ref", f"--format={_FORMAT}", "refs/tags/exp_*")
 
 # What `experimenter run -- true` stores, by plain git commands. $1 is the tag.
@@ -66,12 +67,15 @@ def capture(place: Path, *, quick: bool) -> Iterator[str]:
 
 
 def listing(place: Path, *, quick: bool) -> Iterator[str]:
-    """Compare lists of experiments with a bare git for-each-ref that prints as much of the tags."""
+    """Compare lists of experiments with a bare git for-each-ref that prints as much of the tags, or their names."""
     for experiments in (1_000, 10_000, 100_000):
         if experiments <= 10_000 or not quick:
             repo = _tagged_repo(place / f"{experiments}-experiments", experiments)
             for words, target in (("list", 5), ("list --json", 5), ("list -c REV", 2)):
-                yield _compare_list(repo, experiments, words, target=target)
+                yield _compare_list(repo, experiments, words, _FOR_EACH_REF, target=target)
+            if experiments > 10_000:
+                for words in ("list --limit 20", "list -c REV", f"show {names.id_of(_tag(7))}"):
+                    yield _compare_list(repo, experiments, words, _NAMES_ALONE, target=3)
 
 
 def relay(place: Path, *, quick: bool) -> Iterator[str]:
@@ -158,11 +162,12 @@ def _compare_capture(repo: Path, files: int, target: float | None) -> str:
     return _compare(f"`run -- true` in {files:,} files : plain git", ours, plain, target=target)
 
 
-def _compare_list(repo: Path, experiments: int, words: str, *, target: float) -> str:
+def _compare_list(repo: Path, experiments: int, words: str, plain: Sequence[str], *, target: float) -> str:
+    what = "`git for-each-ref`" + (" of names" if plain == _NAMES_ALONE else "")
     return _compare(
-        f"`{words}` of {experiments:,} : `git for-each-ref`",
+        f"`{words}` of {experiments:,} : {what}",
         lambda: _call([_EXPERIMENTER, *words.replace("REV", _tag(7)).split()], repo),
-        lambda: _call(_FOR_EACH_REF, repo),
+        lambda: _call(plain, repo),
         target=target if experiments > 1_000 else None,  # with fewer it is Python's start that counts
     )
 
