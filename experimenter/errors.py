@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from experimenter.text import columns_of, visible
 
+_SHOWN_BEFORE, _SHOWN_AFTER = 200, 60  # characters of a condition, around a mistake in it
+
 
 class ExperimenterError(Exception):
     """Says in one line what failed, on what, and what to do.
@@ -70,6 +72,12 @@ class BadSetting(ExperimenterError):
     """An option or a `git config experimenter.*` with a value that cannot be read."""
 
 
+class BadOption(BadSetting):
+    """An option of the command line with a value that cannot be read."""
+
+    exit_status = 2
+
+
 class BadKey(ExperimenterError):
     """A key of records that could be several."""
 
@@ -82,8 +90,11 @@ class BadCondition(ExperimenterError):
     exit_status = 2
 
     def __init__(self, reason: str, *, text: str, place: int) -> None:
-        caret = " " * columns_of(visible(text[:place])) + "^"
-        super().__init__(f"cannot read the condition: {reason}", details=[text, caret])
+        start, end = max(0, place - _SHOWN_BEFORE), place + _SHOWN_AFTER
+        before = ("…" if start else "") + visible(text[start:place])
+        after = visible(text[place:end]) + ("…" if end < len(text) else "")
+        caret = " " * columns_of(before) + "^"
+        super().__init__(f"cannot read the condition: {reason}", details=[before + after, caret])
 
 
 class NotStorable(ExperimenterError):

@@ -9,7 +9,7 @@ from experimenter import store
 from experimenter.errors import ExperimentUnknown, ExtraMissing
 from experimenter.find import find, nearest
 from experimenter.plumbing import Repo, find_repo
-from experimenter.render import row
+from experimenter.render.experiments import IDENTITY, row
 from experimenter.selection import Selection, select
 from experimenter.store import Experiment
 
@@ -64,7 +64,8 @@ class ExperimentData:
         except ImportError as error:
             raise ExtraMissing("pandas", needed_for="to_dataframe()") from error
         found = self.experiments(commit, must_contain_results, **wanted)
-        return pandas.DataFrame([row(experiment) for experiment in found])
+        rows = [row(experiment) for experiment in found]
+        return pandas.DataFrame(rows, columns=None if rows else IDENTITY)
 
 
 def as_json(experiment: Experiment) -> dict[str, Any]:

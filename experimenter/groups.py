@@ -1,5 +1,6 @@
 """Groups of experiments that agree in some keys, with the spread of each numeric result in them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum, isfinite, nan, sqrt
@@ -7,6 +8,7 @@ from typing import Any
 
 from experimenter.keys import values_of
 from experimenter.query import as_number
+from experimenter.selection import rank
 from experimenter.storable import dotted, dumps
 from experimenter.store import Experiment
 
@@ -51,14 +53,21 @@ class Group:
         return {"group": dict(self.values), "n": self.n, "results": results}
 
 
-def groups_of(experiments: Sequence[Experiment], keys: Sequence[str]) -> list[Group]:
-    """Return the groups of experiments that agree in `keys`, in the order of their firsts; a missing key is None."""
+def groups_of(experiments: Sequence[Experiment], keys: Sequence[str], *, is_sorted: bool) -> list[Group]:
+    """Return the groups of experiments that agree in `keys`; a missing key is None.
+
+    They come in the order of their first experiments if these are sorted, else of their values.
+    """
     found: dict[str, tuple[dict[str, Any], list[Experiment]]] = {}
     for experiment in experiments:
         values = values_of(experiment)
         group = {key: values.get(key) for key in keys}
         found.setdefault(dumps(group), (group, []))[1].append(experiment)
-    return [Group(values=group, n=len(members), results=_spreads(members)) for group, members in found.values()]
+    groups = [Group(values=group, n=len(members), results=_spreads(members)) for group, members in found.values()]
+    if is_sorted:
+        return groups
+    last = (math.inf, 0)  # behind all ranks
+    return sorted(groups, key=lambda group: [rank(value) or last for value in group.values.values()])
 
 
 def _spreads(experiments: Sequence[Experiment]) -> dict[str, Spread]:

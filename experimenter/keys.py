@@ -57,14 +57,18 @@ class Keys:
         except BadKey:
             return key
 
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
     def __contains__(self, key: str) -> bool:
         return key in self._known or key in KEYS
 
     def nearest(self, word: str) -> str:
         """Return the key most like `word`, as short as can be; nothing if none is."""
         words = {known: self.short(known) for known in self._known}
-        close = get_close_matches(word, [*words, *words.values()], n=1)
-        return words.get(close[0], close[0]) if close else ""
+        known = {name.lower(): short for key, short in words.items() for name in (key, short)}
+        close = get_close_matches(word.lower(), known, n=1)
+        return known[close[0]] if close else ""
 
 
 def _fill(values: dict[str, Any], mapping: Mapping[str, Any], prefix: str) -> None:

@@ -19,7 +19,7 @@ from experimenter.record import Record, timestamp
 from experimenter.settings import Settings
 from experimenter.signals import blocked
 from experimenter.storable import dumps, merged, redacted_command, without_users
-from experimenter.text import from_bytes, visible
+from experimenter.text import from_bytes, from_native, visible
 
 _log = logging.getLogger("experimenter")
 _SHOWN_PATHS = 10
@@ -56,7 +56,7 @@ def begin(
     limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
     about = {
         "name": names.checked(name),
-        "command": command,
+        "command": [from_native(word) for word in command],
         "parameters": dict(parameters),
         "description": description,
         "rerun_of": rerun_of,

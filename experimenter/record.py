@@ -1,6 +1,6 @@
 """The record: what a tag's message says of one experiment, as JSON of schema 1."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -17,10 +17,19 @@ KEYS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One experiment's record. `body` is the JSON object, with keys that a later writer added kept as they are."""
+class Record(Mapping[str, Any]):
+    """One experiment's record: a mapping, as the JSON object is, `body`; keys that a later writer added stay."""
 
     body: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.body[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.body)
+
+    def __len__(self) -> int:
+        return len(self.body)
 
     @classmethod
     def begin(cls, *, name: str, started: datetime, command: Sequence[str], **more: Any) -> Self:

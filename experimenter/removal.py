@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from experimenter import names, registry, remote, store
-from experimenter.errors import BadSetting, NotRemoved
+from experimenter.errors import BadOption, NotRemoved
 from experimenter.find import find
 from experimenter.plumbing import Repo, delete_refs
 from experimenter.selection import Selection, select
 from experimenter.state import StateFolder
 from experimenter.store import Experiment
+from experimenter.text import visible
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _UNFINISHED = ("queued", "running")  # perhaps on another machine
@@ -60,12 +61,12 @@ def restoring(experiment: Experiment) -> str:
     return f"git update-ref {store.ref(experiment.tag)} {experiment.tag_object}"
 
 
-def duration(text: str) -> timedelta:
-    """Return a time such as `90d`: a number with s, m (minutes), h, d or w. Raises BadSetting."""
+def duration(text: str, *, option: str) -> timedelta:
+    """Return a time such as `90d`: a number with s, m (minutes), h, d or w. Raises BadOption."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip(), re.ASCII)
     if not match:
-        raise BadSetting(f"--older-than: '{text}' is no time; give a number with s, m, h, d or w, such as 90d")
+        raise BadOption(f"{option}: '{visible(text)}' is no time; give a number with s, m, h, d or w, such as 90d")
     try:
         return timedelta(seconds=float(match[1]) * _UNITS_S[match[2]])
     except OverflowError as error:
-        raise BadSetting(f"--older-than: '{text}' is too long ago") from error
+        raise BadOption(f"{option}: '{visible(text)}' is too long ago") from error

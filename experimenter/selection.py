@@ -97,18 +97,18 @@ def _chosen(found: Iterable[Experiment], condition: Condition | None, wanted: Se
         found = [one for one, _ in pairs]
         return found if wanted.limit is None else found[max(0, len(found) - wanted.limit) :]
     key = known(keys, wanted.sort)
-    ranked = [(one, _rank(values.get(key))) for one, values in pairs]
+    ranked = [(one, rank(values.get(key))) for one, values in pairs]
     placed = [pair for pair in ranked if pair[1] is not None]
     placed.sort(key=itemgetter(1), reverse=wanted.reverse)
     return [one for one, _ in [*placed, *(pair for pair in ranked if pair[1] is None)]][: wanted.limit]
 
 
 def known(keys: Keys, word: str) -> str:
-    """Return the key that `word` means, with a notice if no record has it. Raises BadKey if it could be several."""
+    """Return the key that `word` means, told if no record has it. Raises BadKey if it could be several."""
     key = keys.full(word)
-    if key not in keys:
+    if keys and key not in keys:
         nearest = keys.nearest(word)
-        _log.info("no experiment has '%s'%s", word, f"; did you mean {nearest}?" if nearest else "")
+        _log.info("none of these experiments has '%s'%s", word, f"; did you mean {nearest}?" if nearest else "")
     return key
 
 
@@ -119,7 +119,7 @@ def _meant(keys: Keys, word: str, condition: Condition) -> str:
         raise condition.error(f"{error.message} {', '.join(error.details)}", word) from error
 
 
-def _rank(value: Any) -> tuple[int, Any] | None:
+def rank(value: Any) -> tuple[int, Any] | None:
     """Return what sorts values of any kind: numbers, text, the rest by its JSON; nothing for those that go last."""
     number = as_number(value)
     if value is None or (number is not None and math.isnan(number)):

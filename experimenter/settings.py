@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from experimenter.errors import BadSetting
+from experimenter.errors import BadOption, BadSetting
 from experimenter.text import visible
 
 _SIZE = re.compile(r"(?P<number>\d{1,30}(\.\d{1,30})?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)
@@ -48,7 +48,7 @@ def size_bytes(text: str, *, option: str) -> int:
     """Return a size such as `50M`, `1.5GiB` or `4096` in bytes, units to the base of 1024; raise BadSetting."""
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise BadSetting(f"{option}: '{visible(text)}' is no size; write a number with k, M or G, such as 50M")
+        raise _error(option, f"'{visible(text)}' is no size; write a number with k, M or G, such as 50M")
     whole, _, fraction = match["number"].partition(".")
     scale: int = 1024 ** _UNITS[match["unit"].lower()]
     return int(whole + fraction) * scale // int("1" + "0" * len(fraction))
@@ -57,11 +57,16 @@ def size_bytes(text: str, *, option: str) -> int:
 def seconds(text: str, *, option: str) -> float:
     """Return a number of seconds such as `10` or `0.5`; raise BadSetting."""
     if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
-        raise BadSetting(f"{option}: '{visible(text)}' is no number of seconds; write one such as 10 or 0.5")
+        raise _error(option, f"'{visible(text)}' is no number of seconds; write one such as 10 or 0.5")
     return float(text)
+
+
+def _error(option: str, reason: str) -> BadSetting:
+    kind = BadOption if option.startswith("--") else BadSetting
+    return kind(f"{option}: {reason}")
 
 
 def _count(text: str, *, option: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
-        raise BadSetting(f"{option}: '{visible(text)}' is no number of logs; write one such as 100")
+        raise _error(option, f"'{visible(text)}' is no number of logs; write one such as 100")
     return int(text)

@@ -1,12 +1,13 @@
 """Text from elsewhere: bytes that are no UTF-8, and characters that a terminal would obey."""
 
+import os
 import re
 import unicodedata
 
 # C0, DEL and C1, then the line and paragraph separators and what overrides the direction of writing.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _CONTROLS_THAT_JSON_LEAVES = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_QUOTED = re.compile(r'(?:[ !#-\[\]-~]|\\(?:[abtnvfr"\\]|[0-3][0-7]{2}))*')
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\(?:[abtnvfr"\\]|[0-3][0-7]{2}))*)"')
 _NAMED = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 34: '"', 92: "\\"}
 _CODES = {letter: code for code, letter in _NAMED.items()}
 
@@ -26,20 +27,12 @@ def quoted(raw: bytes) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """Return the bytes that `from_bytes` made this text of; what it did not have to quote is UTF-8."""
-    if len(text) > 1 and text[0] == text[-1] == '"' and (raw := _unquoted(text[1:-1])) is not None:
-        try:
-            raw.decode()
-        except UnicodeDecodeError:
+    """Return the bytes that `from_bytes` made this text of."""
+    if match := _QUOTED.fullmatch(text):
+        raw = re.sub(rb"\\(\d{3}|.)", _character, match[1].encode())
+        if from_bytes(raw) == text:
             return raw
     return text.encode()
-
-
-def _unquoted(inner: str) -> bytes | None:
-    """Return what was quoted as git does it; nothing for what git would not have written so."""
-    if not _QUOTED.fullmatch(inner):
-        return None
-    return re.sub(rb"\\(\d{3}|.)", _character, inner.encode())
 
 
 def _character(escape: re.Match[bytes]) -> bytes:
@@ -48,11 +41,20 @@ def _character(escape: re.Match[bytes]) -> bytes:
 
 
 def from_bytes(raw: bytes) -> str:
-    """Return `raw` as text, quoted as git does where it is not UTF-8."""
+    """Return `raw` as text, quoted as git does where it is not UTF-8, or would be taken for what is quoted so."""
     try:
-        return raw.decode()
+        text = raw.decode()
     except UnicodeDecodeError:
         return quoted(raw)
+    return text if to_bytes(text) == raw else quoted(raw)
+
+
+def from_native(word: str) -> str:
+    """Return a word of a command line as `from_bytes` returns its bytes."""
+    try:
+        return from_bytes(os.fsencode(word))
+    except UnicodeEncodeError:  # no system gave us this
+        return encodable(word)
 
 
 def encodable(text: str) -> str:

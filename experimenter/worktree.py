@@ -10,7 +10,7 @@ from typing import Self
 from experimenter.errors import BadSetting
 from experimenter.plumbing import Repo, find_repo
 from experimenter.status import GITLINK, lstat
-from experimenter.text import visible
+from experimenter.text import from_bytes, visible
 
 _log = logging.getLogger("experimenter")
 
@@ -120,6 +120,7 @@ def _fill_submodules(original: Repo, private: Repo, *, is_lasting: bool) -> None
             continue
         meta, _, path = line.partition(b"\t")
         if lstat(original, path + b"/.git") is None:
+            _log.warning("the submodule %s is not here, so that its folder is empty", visible(from_bytes(path)))
             continue
         source, place = (top / os.fsdecode(path) for top in (original.top, private.top))
         words = ("clone", "--quiet", *([] if is_lasting else ["--shared"]), "--no-checkout", "--template=")

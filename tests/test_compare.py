@@ -116,6 +116,9 @@ def test_on_a_terminal_the_users_colours_and_pager_are_used(
     screen = terminal("env", "GIT_PAGER=sed s/^/paged:/", EXPERIMENTER, "diff", "a", "c")
     screen.end()
     assert b"own:" in screen.screen and b"paged:" not in screen.screen
+    screen = terminal("env", "GIT_PAGER=sed s/^/paged:/", EXPERIMENTER, "diff", "a", "a")
+    screen.end()
+    assert b"own:a " in screen.screen  # however short it is, as git does
     sh("git config pager.diff false; git config color.diff false")
     screen = terminal("env", "GIT_PAGER=sed s/^/paged:/", EXPERIMENTER, "diff", "a", "c")
     screen.end()

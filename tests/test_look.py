@@ -116,7 +116,7 @@ def test_on_a_terminal_the_table_fits_its_width(three: Path, terminal: Callable[
 
     lines = re.sub(r"\x1b\[\d*m", "", screen.screen.decode()).split("\r\n")
     assert max(map(len, lines)) <= 80
-    assert re.fullmatch("Note: no place for [0-9]+ columns, see --columns: .*…", lines[5])
+    assert lines[5] == "Note: no place for 20 columns, see --columns: status, parameter2, parameter3, …"
     assert b"\x1b[1m" in screen.screen and b"\x1b[32mcompleted\x1b[0m" in screen.screen
 
 
@@ -274,3 +274,112 @@ def test_version(repo: Path) -> None:
     from experimenter import __version__
 
     assert experimenter("--version").stdout == f"experimenter {__version__}\n"
+
+
+def test_a_list_without_a_match_says_so_and_no_more(three: Path) -> None:
+    for words in (["--columns", "id,lr"], ["--group-by", "lr"], []):
+        done = experimenter("list", "--where", "lr > 9", *words)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr == "Note: no experiments here yet, or none that match\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "heading"),
+    [
+        (["--columns", "id,lr,code.branch,name"], ["ID", "lr", "branch", "NAME"]),
+        (["--columns", "lr,parameters.lr"], ["lr"]),
+        (["--only-changed"], ["ID", "NAME", "STARTED", "AGO", "lr", "model.depth", "acc", "m.f1", "CODE"]),
+        (["--only-changed", "--where", "name == 'first'"], ["ID"]),
+        (["--only-changed", "--columns", "status,acc"], ["acc"]),
+    ],
+)
+def test_columns_are_chosen(three: Path, words: list[str], heading: list[str]) -> None:
+    assert experimenter("list", *words).stdout.splitlines()[0].split() == heading
+
+
+def test_csv_has_the_chosen_columns_under_their_whole_keys(three: Path) -> None:
+    chosen = experimenter("list", "--csv", "--columns", "name,lr,code.commit").stdout
+    changed = experimenter("list", "--csv", "--only-changed").stdout
+
+    commits = [one["code"]["commit"] for one in listed()]
+    assert chosen.splitlines() == [
+        "name,parameters.lr,code.commit", f"first,0.1,{commits[0]}", f"second,0.2,{commits[1]}", f"third,,{commits[2]}",
+    ]  # fmt: skip
+    assert "status" not in changed and changed.startswith("tag,id,name,started,finished,code.commit,parameters.lr,")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--columns", "lr", "--json"], ["--only-changed", "--group-by", "lr"], ["--columns", "lr,"], ["--group-by", ""],
+        ["--limit", "-1"], ["--limit", "x"], ["--where", "lr >"], ["--json", "--csv"],
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_wrong_usage(three: Path, words: list[str]) -> None:
+    done = experimenter("list", *words)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ")
+
+
+class TestGroups:
+    @pytest.fixture(autouse=True)
+    def runs(self, repo: Path) -> None:
+        for lr, acc in ((0.1, "0.5"), (0.01, "0.25"), (0.1, "0.75"), (0.1, '"NaN"')):
+            results = f'EXPERIMENTER_RESULTS {{"acc": {acc}, "text": "x", "flag": true, "m": {{"f1": 1}}}}'
+            experimenter("run", "-n", "x", "-p", f"lr={lr}", "--", "echo", results)
+        experimenter("run", "-n", "y", "--", "true")
+
+    def test_have_the_spread_of_each_numeric_result(self) -> None:
+        found = json.loads(experimenter("list", "--group-by", "lr,name", "--json", "--where", "acc < 1").stdout)
+
+        ones = {"mean": 1.0, "min": 1, "max": 1}
+        assert found == [
+            {
+                "group": {"parameters.lr": 0.01, "name": "x"}, "n": 1,
+                "results": {"acc": {"mean": 0.25, "min": 0.25, "max": 0.25}, "m.f1": ones},
+            },
+            {
+                "group": {"parameters.lr": 0.1, "name": "x"}, "n": 2,
+                "results": {"acc": {"mean": 0.625, "std": 0.125 * 2**0.5, "min": 0.5, "max": 0.75}, "m.f1": {**ones, "std": 0.0}},
+            },
+        ]  # fmt: skip
+
+    def test_come_by_their_values_or_as_the_experiments_are_sorted(self) -> None:
+        def order(*words: str) -> list[object]:
+            found = json.loads(experimenter("list", "--group-by", "lr", "--json", *words).stdout)
+            return [group["group"]["parameters.lr"] for group in found]
+
+        assert order() == [0.01, 0.1, None]
+        assert order("--sort", "lr", "--reverse") == [0.1, 0.01, None]
+
+    def test_are_a_table_for_people(self) -> None:
+        lines = [line.split() for line in experimenter("list", "--group-by", "lr").stdout.splitlines()]
+
+        assert lines == [
+            ["lr", "N", "RESULT", "MEAN", "STD", "MIN", "MAX"],
+            ["0.01", "1", "acc", "0.25", "-", "0.25", "0.25"],
+            ["m.f1", "1.0", "-", "1", "1"],
+            ["0.1", "3", "acc", "NaN", "NaN", "NaN", "NaN"],
+            ["m.f1", "1.0", "0.0", "1", "1"],
+            ["-", "1", "-", "-", "-", "-", "-"],
+        ]
+
+    def test_are_csv_for_spreadsheets(self) -> None:
+        done = experimenter("list", "--group-by", "lr", "--csv", "--where", "acc == 0.25 or acc == 'NaN'")
+
+        assert done.stdout.splitlines() == [
+            "parameters.lr,n,"
+            + ",".join(f"results.{key}.{name}" for key in ("acc", "m.f1") for name in ("mean", "std", "min", "max")),
+            "0.01,1,0.25,,0.25,0.25,1.0,,1,1",
+            "0.1,1,NaN,,NaN,NaN,1.0,,1,1",
+        ]
+
+
+def test_a_pager_that_is_not_there_loses_nothing(three: Path, terminal: Callable[..., Terminal]) -> None:
+    for number in range(25):
+        sh(f"git update-ref refs/tags/exp_n{number}_20261123T031936.123456Z $(git tag --list 'exp_first_*')")
+    screen = terminal("env", "GIT_PAGER=no-such-pager", EXPERIMENTER, "list")
+    screen.end()
+
+    assert screen.screen.count(b"first") + screen.screen.count(b" n24 ") >= 2

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import EXPERIMENTER, Terminal, detached, experimenter, make_repo, sh
 from experimenter import names
-from experimenter.errors import BadSetting
+from experimenter.errors import BadOption
 from experimenter.removal import duration
 
 
@@ -92,6 +92,16 @@ def test_ctrl_c_at_the_question_removes_nothing(three: Path, terminal: Callable[
     assert len(left()) == 3
 
 
+def test_the_end_of_input_at_the_question_is_a_no(three: Path, terminal: Callable[..., Terminal]) -> None:
+    screen = terminal(EXPERIMENTER, "rm", "bare")
+    screen.expect("[y/N]: ")
+    screen.type("\x04")
+
+    assert screen.end() != 0
+    assert b"Traceback" not in screen.screen and b"Error: nothing was removed" in screen.screen
+    assert len(left()) == 3
+
+
 def test_one_that_runs_is_refused_and_with_it_all(three: Path, alive: str) -> None:
     done = experimenter("rm", "bare", alive, "--yes")
 
@@ -115,7 +125,7 @@ def test_rm_answers_in_json(three: Path) -> None:
         (["rm"], 2, "Missing argument"),
         (["rm", "nothing", "--yes"], 1, "no experiment 'nothing'"),
         (["prune"], 2, "give --without-results, --older-than or both"),
-        (["prune", "--older-than", "90"], 1, "'90' is no time; give a number with s, m, h, d or w, such as 90d"),
+        (["prune", "--older-than", "90"], 2, "'90' is no time; give a number with s, m, h, d or w, such as 90d"),
     ],
 )
 def test_mistakes_remove_nothing(three: Path, words: list[str], status: int, message: str) -> None:
@@ -178,13 +188,13 @@ class TestPrune:
     ("text", "expected_s"), [("90d", 90 * 86400), ("1.5h", 5400), ("30m", 1800), ("2w", 14 * 86400), (" 5s ", 5)]
 )
 def test_a_time_is_a_number_with_its_unit(text: str, expected_s: float) -> None:
-    assert duration(text).total_seconds() == expected_s
+    assert duration(text, option="--older-than").total_seconds() == expected_s
 
 
 @pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1y", "1 d", "1e3d", "٣d", "9" * 400 + "w"])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(BadSetting, match="--older-than: '"):
-        duration(text)
+    with pytest.raises(BadOption, match="--older-than: '"):
+        duration(text, option="--older-than")
 
 
 class TestRemote:

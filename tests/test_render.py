@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experimenter import explore, render
+from experimenter import explore
 from experimenter.names import id_of, tag
 from experimenter.record import Record
+from experimenter.render.details import details
+from experimenter.render.experiments import csv_of, table_of
 from experimenter.storable import dumps
 from experimenter.store import Experiment
 
@@ -36,7 +38,7 @@ SHORT = made(name="a", parameters={"lr": 0.1}, results={"accuracy": 0.93}, statu
 
 
 def table(experiments: list[Experiment], *, width: int | None, **options: Any) -> list[str]:
-    lines, _ = render.table_of(experiments, width=width, now=AT, **options)
+    lines, _ = table_of(experiments, width=width, now=AT, **options)
     return lines
 
 
@@ -104,7 +106,7 @@ class TestTable:
         bare = Experiment(tag=tag("a", AT), tag_object="", commit=COMMIT, record=Record(body={"schema": 1}))
 
         assert table([bare], width=100)[1].split() == [id_of(bare.tag), "a", "-", "-", "-", COMMIT[:8]]
-        shown = [line.split() for line in render.details(bare)]
+        shown = [line.split() for line in details(bare)]
         assert shown[:3] == [["tag", bare.tag], ["id", bare.id], ["code.commit", COMMIT]]
 
 
@@ -121,14 +123,14 @@ HOSTILE = made(
 
 class TestControlCharacters:
     def test_are_escaped_in_every_line(self) -> None:
-        lines = [*table([HOSTILE], width=None), *render.details(HOSTILE)]
+        lines = [*table([HOSTILE], width=None), *details(HOSTILE)]
 
         assert [line for line in lines if not line.isprintable()] == []
         assert len(table([HOSTILE], width=None)) == 2
         assert any(r"\x1b[2J\x1b]0;title\x07\x9b31m\x7f\r\n\tError: forged\u2028\u202e" in line for line in lines)
 
     def test_are_escaped_in_csv(self) -> None:
-        document = render.csv_of([HOSTILE])
+        document = csv_of([HOSTILE])
 
         assert len(document.splitlines()) == 2
         assert all(line.isprintable() for line in document.splitlines())
@@ -136,7 +138,7 @@ class TestControlCharacters:
     @given(st.text(st.characters(codec=None)), st.text(st.characters(codec=None)))
     @settings(deadline=None)
     def test_of_any_text_never_reach_the_terminal(self, key: str, value: str) -> None:
-        lines = render.details(made(parameters={key: value}, results={key: [value]}, host=value))
+        lines = details(made(parameters={key: value}, results={key: [value]}, host=value))
 
         "\n".join(lines).encode()
         assert all(len(line.splitlines()) == 1 for line in lines if line)
@@ -150,7 +152,7 @@ class TestDetails:
             code={"commit": COMMIT, "changed": {"added": ["new.py"], "deleted": []}}, later={"key": 1e-5},
         )  # fmt: skip
 
-        lines = [" ".join(line.split()) for line in render.details(experiment)]
+        lines = [" ".join(line.split()) for line in details(experiment)]
 
         assert {
             f"tag {experiment.tag}", f"id {experiment.id}", "name baseline", "description first try", "status running",
@@ -164,14 +166,14 @@ class TestDetails:
         ]  # fmt: skip
 
     def test_values_stand_below_each_other_in_wide_letters_too(self) -> None:
-        lines = render.details(made(parameters={"日本": "X", "abc": "X", "e\u0301": "X"}))[-6:-3]
+        lines = details(made(parameters={"日本": "X", "abc": "X", "e\u0301": "X"}))[-6:-3]
 
         assert {columns(line[: line.index("X")]) for line in lines} == {8}
 
     def test_no_record_can_pretend_to_be_another(self) -> None:
         forged = Record(body={**SHORT.record.body, "tag": "exp_forged", "id": "00000000"})
 
-        lines = render.details(Experiment(tag=SHORT.tag, tag_object="", commit=COMMIT, record=forged))
+        lines = details(Experiment(tag=SHORT.tag, tag_object="", commit=COMMIT, record=forged))
 
         assert [line.split() for line in lines[:2]] == [["tag", SHORT.tag], ["id", SHORT.id]]
 
@@ -183,7 +185,7 @@ class TestCsv:
         )
         second = made(name="second", parameters={"new": 'x, "y"\n'}, results={"accuracy": 0.93})
 
-        rows = list(csv.reader(io.StringIO(render.csv_of([first, second]))))
+        rows = list(csv.reader(io.StringIO(csv_of([first, second]))))
 
         assert rows == [
             ["tag", "id", "name", "status", "started", "finished", "code.commit",
@@ -202,13 +204,13 @@ class TestCsv:
         ],
     )  # fmt: skip
     def test_cells_are_text_as_it_is_and_json(self, value: Any, cell: str) -> None:
-        document = render.csv_of([made(results={"x": value}), made(results={"y": 1})])
+        document = csv_of([made(results={"x": value}), made(results={"y": 1})])
 
         first, _ = csv.DictReader(io.StringIO(document))
         assert (first["results.x"], first["results.y"]) == (cell, "")
 
     def test_has_its_columns_also_where_there_is_no_experiment(self) -> None:
-        assert render.csv_of([]).strip() == "tag,id,name,status,started,finished,code.commit"
+        assert csv_of([]).strip() == "tag,id,name,status,started,finished,code.commit"
 
 
 def test_a_record_as_json_has_its_identity_in_front_and_no_control_character() -> None:

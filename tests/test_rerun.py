@@ -65,7 +65,7 @@ def test_what_differs_is_shown_side_by_side(trained: Path) -> None:
         number for number, line in enumerate(lines) if line.startswith("Note: results differ from those of exp_a_")
     )
     assert re.fullmatch(r"RESULT \w{8} \w{8} b - a", lines[place + 1])
-    assert re.fullmatch(r"loss 0\.0333\d+ 0\.0999\d* \+0\.06667 \(\+200%\)", lines[place + 2])
+    assert re.fullmatch(r"loss 0\.03333 0\.1 \+0\.06667 \(\+200%\)", lines[place + 2])
     assert re.match(r"noise 0\.5 0\.\d+ [+-]0\.", lines[place + 3])
 
 
@@ -135,17 +135,30 @@ def test_words_and_directories_that_are_no_utf8_run_as_they_were(repo: Path) -> 
         '"caf\\351"',
         cwd=Path(os.fsdecode(odd)),
     )
-    assert record(tag_of("a"))["command"][-2:] == ['"\\351\\"\\\\\\n"', '"caf\\351"']
+    assert record(tag_of("a"))["command"][-2:] == ['"\\351\\"\\\\\\n"', r'"\"caf\\351\""']
 
     done = experimenter("rerun", "a", "-n", "b")
 
+    assert '"caf\\351"\n' in done.stdout
     assert done.stdout.splitlines()[0].encode("utf-8", "surrogateescape") == b'\xe9"\\'
     assert done.stdout.endswith("x\n")
 
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"a b", b"\xe9", b'"\xff\\\n\x01"', "größe".encode(), b'"quoted"', b'"caf\\303\\251"', b'"\\', b'"a\\q"'],
+    [
+        b"",
+        b"a b",
+        b"\xe9",
+        b'"\xff\\\n\x01"',
+        "größe".encode(),
+        b'"quoted"',
+        b'"caf\\303\\251"',
+        b'"\\',
+        b'"a\\q"',
+        b'"\\377"',
+        b'"\\"\\\\377\\""',
+    ],
 )
 def test_bytes_come_back_from_their_text(raw: bytes) -> None:
     assert to_bytes(from_bytes(raw)) == raw
@@ -193,6 +206,7 @@ def test_a_rerun_in_the_background_is_compared_later(trained: Path) -> None:
         ([], 125, "Missing argument 'EXP'"),
         (["a", "--here", "--link", "x"], 125, "--link is for --isolated"),
         (["a", "-p", "lr"], 125, "lr"),
+        (["a", "true"], 125, "a command that replaces the recorded one stands after --"),
         (["a", "--", "no-such-program"], 127, "no-such-program"),
     ],
 )
@@ -240,6 +254,28 @@ def test_checkout_fills_submodules_with_objects_of_their_own(repo: Path, tmp_pat
     assert (tmp_path / "out/sub/train.py").read_text() == (source / "train.py").read_text()
     assert sh("git status --porcelain", cwd=tmp_path / "out") == ""
     assert not (tmp_path / "out/sub/.git/objects/info/alternates").exists()
+
+
+def test_a_submodule_that_is_not_here_any_more_is_told(repo: Path, tmp_path: Path) -> None:
+    source = make_repo(tmp_path / "sub")
+    sh(f"git -c protocol.file.allow=always submodule --quiet add {source} sub; git commit -qm sub")
+    experimenter("run", "-n", "a", "--", "true")
+    sh("git submodule --quiet deinit -f sub")
+
+    for words in (["rerun", "a", "-n", "b"], ["checkout", "a", str(tmp_path / "out")]):
+        assert "Warning: the submodule sub is not here, so that its folder is empty\n" in experimenter(*words).stderr
+
+
+def test_here_needs_the_recorded_directory(repo: Path) -> None:
+    (repo / "sub").mkdir()
+    experimenter("run", "-n", "a", "--", "true", cwd=repo / "sub")
+    (repo / "sub").rmdir()
+
+    done = experimenter("rerun", "a", "--here")
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (125, 1)
+    assert "leave out --here for the recorded code" in done.stderr
+    assert experimenter("rerun", "a").returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -105,8 +105,8 @@ def test_a_key_that_no_record_has_is_told(repo: Path, five: list[str]) -> None:
     done = experimenter("list", "--json", "--where", "accc > 0.1", "--sort", "lrr", cwd=repo)
 
     assert (done.returncode, json.loads(done.stdout)) == (0, [])
-    assert "Note: no experiment has 'accc'; did you mean acc?\n" in done.stderr
-    assert "Note: no experiment has 'lrr'; did you mean lr?\n" in done.stderr
+    assert "Note: none of these experiments has 'accc'; did you mean acc?\n" in done.stderr
+    assert "Note: none of these experiments has 'lrr'; did you mean lr?\n" in done.stderr
 
 
 def test_an_ambiguous_key_is_refused_at_its_place(repo: Path) -> None:

@@ -33,16 +33,18 @@ def checkout_command(experiment: str, place: Path | None, branch: str | None) ->
         raise click.UsageError("give either DIR or --branch", click.get_current_context())
     speak()
     from experimenter import explore
+    from experimenter.text import visible
     from experimenter.worktree import check_out
 
     repo = find_current_repo()
     found = explore.show(repo, experiment)
     if place is None:
         repo.git("branch", "--no-track", "--", str(branch), found.commit)
-        click.echo(f"Note: the branch {branch} has the code of {found.tag}", err=True)
+        what = f"the branch {branch}"
     else:
         check_out(repo, found.commit, place.absolute())
-        click.echo(f"Note: {place} has the code of {found.tag}", err=True)
+        what = str(place)
+    click.echo(f"Note: {visible(what)} has the code of {found.tag}", err=True)
 
 
 @click.command("rm")
@@ -89,7 +91,7 @@ def prune_command(without_results: bool, older_than: str | None, dry_run: bool, 
     speak()
     from experimenter import removal
 
-    age = None if older_than is None else removal.duration(older_than)
+    age = None if older_than is None else removal.duration(older_than, option="--older-than")
     repo = find_current_repo()
     found = removal.prunable(repo, without_results=without_results, older_than=age)
     if dry_run and as_json:
@@ -115,7 +117,7 @@ def _remove(repo: Any, found: "Sequence[Experiment]", *, yes: bool, as_json: boo
     if not yes:
         if not sys.stdin.isatty():
             raise NotRemoved(f"nobody is there to ask whether {what} may go; say --yes")
-        if not click.confirm(f"Remove {what}?", err=True):
+        if not _confirms(f"Remove {what}?"):
             raise NotRemoved("nothing was removed")
     removal.remove(repo, found, from_remote=from_remote)
     if as_json:
@@ -126,8 +128,16 @@ def _remove(repo: Any, found: "Sequence[Experiment]", *, yes: bool, as_json: boo
         click.echo(f"  {removal.restoring(experiment)}")
 
 
+def _confirms(question: str) -> bool:
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:  # Ctrl-D
+        click.echo(err=True)
+        return False
+
+
 def _print_table(repo: Any, found: "Sequence[Experiment]") -> None:
-    from experimenter.render import table_of
+    from experimenter.render.experiments import table_of
 
     lines, _ = table_of(found, width=table_width(), paint=paint)
     print_lines(repo, lines)

@@ -29,7 +29,7 @@ def ps_command(as_json: bool) -> None:
     """  # noqa: D301 - \b is click's mark
     speak()
     from experimenter import running
-    from experimenter.render_running import table_of_running
+    from experimenter.render.running import table_of_running
 
     repo = find_current_repo()
     settle_leftovers(repo)

@@ -13,6 +13,8 @@ from experimenter.cli.printing import is_painted, paint, print_json, print_lines
 if TYPE_CHECKING:
     from experimenter.store import Experiment
 
+_NAMED_COLUMNS = 3
+
 
 @click.command("list")
 @click.option("-c", "--code", "revision", metavar="REV", help="Only those on exactly the code of REV.")
@@ -58,12 +60,13 @@ def list_command(
     settle_leftovers(repo)
     found = select(repo, Selection(**wanted))
     if group_by is not None:
-        _print_groups(repo, found, _words(group_by, "--group-by"), as_json=as_json, as_csv=as_csv)
+        words = _words(group_by, "--group-by")
+        _print_groups(repo, found, words, is_sorted=wanted["sort"] is not None, as_json=as_json, as_csv=as_csv)
     elif as_json:
         _print_array(found)
     else:
-        words = None if columns is None else _words(columns, "--columns")
-        _print_experiments(repo, found, words, only_changed=only_changed, as_csv=as_csv)
+        shown = None if columns is None else _words(columns, "--columns")
+        _print_experiments(repo, found, shown, only_changed=only_changed, as_csv=as_csv)
 
 
 @click.command("show")
@@ -79,14 +82,15 @@ def show_command(experiment: str, as_json: bool) -> None:
       experimenter show baseline
     """  # noqa: D301 - \b is click's mark
     speak()
-    from experimenter import explore, render
+    from experimenter import explore
+    from experimenter.render.details import details
 
     repo = find_current_repo()
     found = explore.show(repo, experiment)
     if as_json:
         print_json(explore.as_json(found))
     else:
-        print_lines(repo, render.details(found))
+        print_lines(repo, details(found))
 
 
 @click.command("diff")
@@ -106,9 +110,10 @@ def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
       experimenter diff baseline --stat
     """  # noqa: D301 - \b is click's mark
     speak()
-    from experimenter import explore, render
+    from experimenter import explore
     from experimenter.compare import code_diff, compare
     from experimenter.plumbing import wants_colour
+    from experimenter.render.comparison import differences
 
     repo = find_current_repo()
     first, second = explore.show(repo, a), explore.show(repo, b) if b is not None else None
@@ -118,7 +123,7 @@ def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
         return
     is_coloured = is_painted() and wants_colour(repo, "color.diff")
     code = code_diff(repo, first, second, is_coloured=is_coloured, is_stat=is_stat)
-    print_lines(repo, render.differences(found, width=table_width(), paint=paint), verb="diff", raw=code)
+    print_lines(repo, differences(found, width=table_width(), paint=paint), verb="diff", raw=code)
 
 
 @click.command("verify")
@@ -134,8 +139,9 @@ def verify_command(experiment: str, as_json: bool) -> int:
       experimenter verify baseline && echo the same
     """  # noqa: D301 - \b is click's mark
     speak()
-    from experimenter import explore, render
+    from experimenter import explore
     from experimenter.compare import compare
+    from experimenter.render.details import changes
 
     repo = find_current_repo()
     found = compare(repo, explore.show(repo, experiment))
@@ -145,7 +151,7 @@ def verify_command(experiment: str, as_json: bool) -> int:
     elif is_equal:
         click.echo(f"the work tree is the code of {found.a.tag}")
     else:
-        lines = render.changes(f"the work tree is not the code of {found.a.tag}; since then:", found.code)
+        lines = changes(f"the work tree is not the code of {found.a.tag}; since then:", found.code)
         print_lines(repo, lines[1:])
     return 0 if is_equal else 1
 
@@ -183,47 +189,43 @@ def _meant(found: "Sequence[Experiment]", words: Sequence[str]) -> list[str]:
 def _print_experiments(
     repo: Any, found: "Sequence[Experiment]", words: Sequence[str] | None, *, only_changed: bool, as_csv: bool
 ) -> None:
-    from experimenter import render
+    from experimenter.render.experiments import csv_of, table_of
 
     columns = None if words is None else _meant(found, words)
     if as_csv:
-        click.echo(render.csv_of(found, columns=columns, only_changed=only_changed), nl=False)
+        click.echo(csv_of(found, columns=columns, only_changed=only_changed), nl=False)
         return
     if not found:
         click.echo("Note: no experiments here yet, or none that match", err=True)
         return
-    lines, left_out = render.table_of(
-        found, width=table_width(), columns=columns, only_changed=only_changed, paint=paint
-    )
+    lines, left_out = table_of(found, width=table_width(), columns=columns, only_changed=only_changed, paint=paint)
     print_lines(repo, lines)
     if left_out:
         _tell_of_columns(left_out)
 
 
 def _tell_of_columns(left_out: Sequence[str]) -> None:
-    """Tell which columns found no place, as far as that fits a line."""
-    from experimenter.layout import fitted
     from experimenter.text import visible
 
     count = "1 column" if len(left_out) == 1 else f"{len(left_out)} columns"
-    what = f"Note: no place for {count}, see --columns: {visible(', '.join(left_out))}"
-    click.echo(fitted(what, table_width() or 80), err=True)
+    named = [*left_out[:_NAMED_COLUMNS], *(["…"] if len(left_out) > _NAMED_COLUMNS else [])]
+    click.echo(f"Note: no place for {count}, see --columns: {visible(', '.join(named))}", err=True)
 
 
 def _print_groups(
-    repo: Any, found: "Sequence[Experiment]", words: Sequence[str], *, as_json: bool, as_csv: bool
+    repo: Any, found: "Sequence[Experiment]", words: Sequence[str], *, is_sorted: bool, as_json: bool, as_csv: bool
 ) -> None:
-    from experimenter import render
     from experimenter.groups import groups_of
+    from experimenter.render.groups import csv_of_groups, table_of_groups
 
     keys = _meant(found, words)
-    groups = groups_of(found, keys)
+    groups = groups_of(found, keys, is_sorted=is_sorted)
     if as_json:
         print_json([group.to_json() for group in groups])
     elif as_csv:
-        click.echo(render.csv_of_groups(groups, keys), nl=False)
+        click.echo(csv_of_groups(groups, keys), nl=False)
     elif groups:
-        print_lines(repo, render.table_of_groups(groups, width=table_width(), paint=paint))
+        print_lines(repo, table_of_groups(groups, width=table_width(), paint=paint))
     else:
         click.echo("Note: no experiments here yet, or none that match", err=True)
 

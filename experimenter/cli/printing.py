@@ -37,16 +37,15 @@ def paint(kind: str, text: str) -> str:
 def print_lines(repo: "Repo", lines: Sequence[str], *, verb: str = "", raw: bytes = b"") -> None:
     """Print lines, and `raw` below them; on a terminal by the user's pager if it is too much for it.
 
-    The pager may be the one that they have set for a git `verb`.
+    What is like the output of a git `verb` goes by the pager for that, always, as git's own does.
     """
     text = "".join(f"{line}\n" for line in lines).encode() + raw
-    if sys.stdout.isatty() and text.count(b"\n") >= get_terminal_size().lines:
+    if sys.stdout.isatty() and (verb or text.count(b"\n") >= get_terminal_size().lines):
         from experimenter.plumbing import pager
         from experimenter.process import page
 
         users = pager(repo, verb)
-        if users not in ("", "cat"):
-            page(text, pager=users)
+        if users not in ("", "cat") and page(text, pager=users):
             return
     click.echo(text, nl=False)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _OPTIONS = [
-    click.option("-n", "--name", metavar="NAME", help="Name of the experiment; by default it comes from the command."),
+    click.option("-n", "--name", metavar="NAME", help="Name; by default from the command, of a rerun the original's."),
     click.option("--description", metavar="TEXT", help="Free text for the record."),
     click.option(
         "--params", "files", metavar="FILE", multiple=True, type=click.Path(path_type=Path),
@@ -36,7 +36,7 @@ _OPTIONS = [
     ),
     click.option("--keep", is_flag=True, help="Keep the record also when the command fails or is stopped."),
     click.option("-d", "--detach", is_flag=True, help="Run in the background: print the id, send output to the log."),
-    click.option("--isolated", is_flag=True, help="Run in a private work tree of exactly the code as it is now."),
+    click.option("--isolated", is_flag=True, help="Run in a private work tree of exactly the code state."),
     click.option(
         "--link", "links", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
         help="With --isolated: an ignored path (data, caches) to appear there, too. May be repeated.",
@@ -93,7 +93,18 @@ def run_command(command: tuple[str, ...], isolated: bool, **given: Any) -> int:
     return _start(find_current_repo(), command, parameters, is_isolated=isolated, **given)
 
 
-@click.command("rerun")
+class _Rerun(click.Command):
+    """Takes a command only behind `--`: two experiments can't be run again at once."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse more than one word in front of `--`."""
+        rest = super().parse_args(ctx, list(args))
+        if "--" not in args and ctx.params.get("command") and not ctx.resilient_parsing:
+            raise click.UsageError("a command that replaces the recorded one stands after --", ctx)
+        return rest
+
+
+@click.command("rerun", cls=_Rerun)
 @click.argument("experiment", metavar="EXP", shell_complete=complete_experiment)
 @_with_options
 @click.option("--here", is_flag=True, help="Run on the work tree as it is now instead of the recorded code.")
@@ -125,12 +136,23 @@ def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolate
     if given["results_file"]:
         given["results_file"] = directory / given["results_file"]
     if here:
-        os.chdir(directory)
+        _go_to(directory)
     given["name"] = given["name"] or original.name
     code = None if here else again.code
     return _start(
         again.repo, again.command, again.parameters, is_isolated=is_isolated, original=original, code=code, **given
     )
+
+
+def _go_to(directory: Path) -> None:
+    from experimenter.errors import CannotRerun
+
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise CannotRerun(
+            f"cannot run in {directory}: {error.strerror}; make it, or leave out --here for the recorded code"
+        ) from error
 
 
 def _check_links(links: tuple[Path, ...], *, is_isolated: bool) -> None:
@@ -182,7 +204,7 @@ def _start(
 def _compare(original: "Experiment", again: "Experiment") -> None:
     """Show whether a rerun gave the same results, and if not by how much they differ."""
     from experimenter.compare import differing
-    from experimenter.render import comparison
+    from experimenter.render.comparison import comparison
 
     pairs = differing(original.results, again.results)
     if not pairs:
@@ -190,7 +212,7 @@ def _compare(original: "Experiment", again: "Experiment") -> None:
         click.echo(f"Note: {what} {original.tag} ({original.id})", err=True)
         return
     click.echo(f"Note: results differ from those of {original.tag} ({original.id})", err=True)
-    width = get_terminal_size().columns if sys.stderr.isatty() else None
+    width = get_terminal_size().columns - 2 if sys.stderr.isatty() else None
     for line in comparison(pairs, ("RESULT", original.id, again.id), width=width):
         click.echo(f"  {line}", err=True)
 

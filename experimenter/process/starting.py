@@ -127,13 +127,14 @@ def answer_of(command: Sequence[str], *, env: Mapping[str, str], timeout_s: floa
     return None if done.returncode else done.stdout.decode(errors="surrogateescape")
 
 
-def page(text: bytes, *, pager: str) -> None:
-    """Show `text` by a pager, a shell command as in $GIT_PAGER; Ctrl-C is the pager's until it ends."""
+def page(text: bytes, *, pager: str) -> bool:
+    """Show `text` by a pager, a shell command as in $GIT_PAGER; say whether it was there. Ctrl-C is for the pager."""
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         # As git does: with these less shows colours, and ends by itself where the text fits the screen.
         env = {"LESS": "FRX", "LV": "-c", **os.environ}
-        subprocess.run(["sh", "-c", pager], input=text, env=env, check=False)  # noqa: S607
+        done = subprocess.run(["sh", "-c", pager], input=text, env=env, check=False)  # noqa: S607
+        return done.returncode not in (126, 127)  # sh could not execute it
     finally:
         signal.signal(signal.SIGINT, previous)
 

@@ -1,0 +1,1 @@
+"""Experiments as text: nothing that a record holds reaches the terminal as a command."""

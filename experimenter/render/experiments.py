@@ -1,0 +1,127 @@
+"""Lists of experiments, for people and as CSV."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from experimenter.keys import Keys, Values, values_of
+from experimenter.layout import Column, Paint, Rank, laid_out, unpainted
+from experimenter.query import MISSING, as_number
+from experimenter.render.cells import AGO, age_cell, column_cells, csv_document, heading_of, local_time
+from experimenter.storable import dotted, dumps
+from experimenter.store import Experiment
+from experimenter.text import visible
+
+IDENTITY = ("tag", "id", "name", "status", "started", "finished", "code.commit")
+_RIGID = ("id", "tag", "status", "started", "finished", AGO, "code.commit")
+# What is left out first where the terminal is too narrow: what is the same in all, the code, the age, then
+# parameters and results from the last.
+_SAME, _CODE, _AGE, _DIFFERENT, _STARTED, _NAMED = range(6)
+
+
+def row(experiment: Experiment) -> dict[str, Any]:
+    """Return what identifies one experiment, then its parameters and results under dotted keys."""
+    body = experiment.record.body
+    values = {"tag": experiment.tag, "id": experiment.id, "code.commit": experiment.commit}
+    found = {key: values.get(key, body.get(key)) for key in IDENTITY}
+    for part in ("parameters", "results"):
+        found |= dotted(body.get(part, {}), prefix=f"{part}.")
+    return found
+
+
+def table_of(
+    experiments: Iterable[Experiment],
+    *,
+    width: int | None,
+    columns: Sequence[str] | None = None,
+    only_changed: bool = False,
+    paint: Paint = unpainted,
+    now: datetime | None = None,
+) -> tuple[list[str], list[str]]:
+    """Return lines, the first a heading, a line for each experiment, and the keys that found no place in `width`.
+
+    `columns` are whole keys. With `only_changed` those are left out in which all experiments are the same.
+    """
+    rows = [values_of(experiment) for experiment in experiments]
+    keys = Keys(rows)
+    shown = list(columns) if columns is not None else ["id", "name", "started", AGO, "status", *_keys_of(rows)]
+    if columns is None:
+        shown.append("code.commit")
+    if only_changed:
+        shown = [key for key in shown if key == "id" or _differs(rows, key)]
+    ranks: dict[str, Rank] = {}
+    if columns is not None:
+        ranks = {key: (-place,) for place, key in enumerate(shown) if place}
+    elif width is not None:
+        ranks = {key: _rank(key, rows) for key in shown}
+    now = now or datetime.now(UTC)
+    made = {key: _column(key, rows, keys, ranks.get(key), now=now, is_short=width is not None) for key in shown}
+    lines, left_out = laid_out(list(made.values()), width=width, paint=paint)
+    return lines, [keys.short(key) for key, column in made.items() if column in left_out and key != AGO]
+
+
+def csv_of(
+    experiments: Iterable[Experiment], *, columns: Sequence[str] | None = None, only_changed: bool = False
+) -> str:
+    """Return CSV: a heading, a row for each experiment, a column for every key that one of them has.
+
+    `columns` are whole keys to have instead. With `only_changed` those are left out in which all are the same.
+    """
+    rows: list[Values]
+    if columns is None:
+        rows = [row(experiment) for experiment in experiments]
+        keys = [*IDENTITY, *_keys_of(rows)]
+    else:
+        rows = [values_of(experiment) for experiment in experiments]
+        keys = list(columns)
+    if only_changed:
+        keys = [key for key in keys if key in ("tag", "id") or _differs(rows, key)]
+    return csv_document(keys, ([found.get(key) for key in keys] for found in rows))
+
+
+def _keys_of(rows: Iterable[Values]) -> list[str]:
+    """Return the keys of all parameters, then of all results, that are no objects themselves."""
+    found: dict[str, bool] = {}
+    for values in rows:
+        for key, value in values.items():
+            found[key] = found.get(key, False) or not (isinstance(value, dict) and value)
+    leaves = [key for key, is_leaf in found.items() if is_leaf]
+    return [key for part in ("parameters.", "results.") for key in leaves if key.startswith(part)]
+
+
+def _differs(rows: Sequence[Values], key: str) -> bool:
+    """Say whether experiments differ in a key, or just some have it."""
+    name = "started" if key == AGO else key
+    return len({dumps(values[name]) if name in values else "" for values in rows}) > 1
+
+
+def _column(key: str, rows: Sequence[Values], keys: Keys, rank: Rank, *, now: datetime, is_short: bool) -> Column:
+    heading = heading_of(key, keys.short(key))
+    values = [values.get("started" if key == AGO else key, MISSING) for values in rows]
+    present = [value for value in values if value is not MISSING]
+    if key == AGO:
+        cells = [age_cell(value, now) for value in values]
+        return Column(heading=heading, cells=cells, is_right=True, is_rigid=True, rank=rank)
+    if key in ("started", "finished"):
+        cells = [local_time(value, now=now if is_short else None) for value in values]
+    elif key == "code.commit":
+        cells = [visible(str(value)[:8]) for value in values]
+    elif present and all(as_number(value) is not None for value in present):
+        return Column(heading=heading, cells=column_cells(values), is_right=True, is_rigid=True, rank=rank)
+    else:
+        cells = column_cells(values)
+    return Column(heading=heading, cells=cells, is_rigid=key in _RIGID, is_painted=key == "status", rank=rank)
+
+
+def _rank(key: str, rows: Sequence[Values]) -> Rank:
+    """Return how soon a column is left out."""
+    if key == "id":
+        return None
+    fixed = {"code.commit": _CODE, AGO: _AGE, "started": _STARTED, "name": _NAMED, "status": _NAMED}
+    is_same = len(rows) > 1 and not _differs(rows, key)
+    if key in fixed:
+        return (_SAME if is_same else fixed[key], len(rows))
+    part = key.partition(".")[0]
+    filled = sum(key in values for values in rows)
+    place = next((list(values).index(key) - list(values).index(part) for values in rows if key in values), 0)
+    return (_SAME if is_same else _DIFFERENT, filled, -place)
