@@ -1,5 +1,6 @@
 """kill -9, a loss of power or a full disk at any moment: whoever looks next finds whole experiments and nothing else."""
 
+import compileall
 import contextlib
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
+import experimenter as experimenter_package
 from conftest import EXPERIMENTER, experimenter, fill, make_repo, sh, until
 
 needs_strace = pytest.mark.skipif(
@@ -203,6 +205,9 @@ def steps(tmp_path: Path) -> Callable[[str], Steps]:
 
     def find(scene: str) -> Steps:
         if scene not in _known_steps:
+            compileall.compile_dir(
+                Path(experimenter_package.__file__).parent, quiet=1
+            )  # or the calls change when another does
             place, trace = Place.of(scene, tmp_path / "traced"), tmp_path / "trace"
             place.play(*TRACE, "-f", "--seccomp-bpf", "-o", str(trace), *SCENES[scene])
             _known_steps[scene] = read_trace(trace.read_text())

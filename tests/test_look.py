@@ -117,7 +117,14 @@ def test_on_a_terminal_the_table_fits_its_width(three: Path, terminal: Callable[
     lines = re.sub(r"\x1b\[\d*m", "", screen.screen.decode()).split("\r\n")
     assert max(map(len, lines)) <= 80
     assert lines[5] == "Note: no place for 20 columns, see --columns: status, parameter2, parameter3, …"
-    assert b"\x1b[1m" in screen.screen and b"\x1b[32mcompleted\x1b[0m" in screen.screen
+    assert screen.screen.startswith(b"\x1b[1mID ")
+
+
+def test_on_a_terminal_a_status_has_its_colour(three: Path, terminal: Callable[..., Terminal]) -> None:
+    screen = terminal(EXPERIMENTER, "list", "--columns", "status,name")
+    screen.end()
+
+    assert screen.screen.count(b"\x1b[32mcompleted\x1b[0m  ") == 3
 
 
 def test_no_color_is_respected(three: Path, terminal: Callable[..., Terminal], monkeypatch: pytest.MonkeyPatch) -> None:
