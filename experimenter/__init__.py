@@ -3,15 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["ExperimentData", "ExperimentLogger", "ExperimenterError", "parameters"]
+__all__ = ["Experiment", "ExperimentData", "ExperimentLogger", "ExperimenterError", "parameters"]
 
 if TYPE_CHECKING:
     from experimenter.errors import ExperimenterError
     from experimenter.explore import ExperimentData
     from experimenter.logger import ExperimentLogger, parameters
+    from experimenter.store import Experiment
 
 _HOMES = {
     "ExperimenterError": "experimenter.errors",
+    "Experiment": "experimenter.store",
     "ExperimentData": "experimenter.explore",
     "ExperimentLogger": "experimenter.logger",
     "parameters": "experimenter.logger",

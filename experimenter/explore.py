@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from experimenter import store
 from experimenter.errors import ExperimentUnknown, ExtraMissing
-from experimenter.find import find, nearest
-from experimenter.plumbing import Repo, find_repo
+from experimenter.find import nearest
+from experimenter.plumbing import find_repo
 from experimenter.render.experiments import IDENTITY, row
 from experimenter.selection import Selection, select
 from experimenter.store import Experiment
@@ -34,7 +34,7 @@ class ExperimentData:
 
         `commit` is any revision, for those on exactly its code. `wanted` are `name`, `where`, a condition such as
         `"lr < 0.1 and accuracy > 0.9"`, `sort`, a key, with `reverse`, and `limit`. Raises BadCondition, BadKey, or
-        ExperimenterError for an unknown revision.
+        ExperimenterError for an unknown revision, ValueError for a negative limit.
         """
         return select(self._repo, Selection(revision=commit, with_results=must_contain_results, **wanted))
 
@@ -65,15 +65,7 @@ class ExperimentData:
             raise ExtraMissing("pandas", needed_for="to_dataframe()") from error
         found = self.experiments(commit, must_contain_results, **wanted)
         rows = [row(experiment) for experiment in found]
-        return pandas.DataFrame(rows, columns=None if rows else IDENTITY)
-
-
-def as_json(experiment: Experiment) -> dict[str, Any]:
-    """Return an experiment's record with its tag and id in front."""
-    identity = {"tag": experiment.tag, "id": experiment.id}
-    return identity | {key: value for key, value in experiment.record.body.items() if key not in identity}
-
-
-def show(repo: Repo, word: str) -> Experiment:
-    """Return the experiment that `word` means; raise as `find` and `store.read` do."""
-    return store.read(repo, find(word, store.tags(repo)))
+        frame = pandas.DataFrame(rows, columns=None if rows else IDENTITY)
+        for key in ("started", "finished"):
+            frame[key] = pandas.to_datetime(frame[key], utc=True, format="ISO8601", errors="coerce")
+        return frame

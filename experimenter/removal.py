@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from experimenter import names, registry, remote, store
 from experimenter.errors import BadOption, NotRemoved
-from experimenter.find import find
 from experimenter.plumbing import Repo, delete_refs
-from experimenter.selection import Selection, select
+from experimenter.selection import Selection, named, select
 from experimenter.state import StateFolder
 from experimenter.store import Experiment
 from experimenter.text import visible
@@ -20,14 +19,13 @@ _UNFINISHED = ("queued", "running")  # perhaps on another machine
 def chosen(repo: Repo, words: Iterable[str]) -> list[Experiment]:
     """Return the experiments that words mean, each once.
 
-    Raises as `find` and `store.read` do, or NotRemoved for one that runs.
+    Raises as `named` does, or NotRemoved for one that runs.
     """
-    tags = store.tags(repo)
-    found = [store.read(repo, tag) for tag in dict.fromkeys(find(word, tags) for word in words)]
-    for experiment in found:
+    found = {experiment.tag: experiment for experiment in named(repo, *words)}
+    for experiment in found.values():
         if registry.is_alive(repo, experiment.tag):
             raise NotRemoved(f"{experiment.tag} runs; 'experimenter stop {experiment.id}' ends it")
-    return found
+    return list(found.values())
 
 
 def prunable(repo: Repo, *, without_results: bool, older_than: timedelta | None) -> list[Experiment]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from experimenter import names, query, store
 from experimenter.errors import BadKey
+from experimenter.find import find
 from experimenter.keys import Keys, values_of
 from experimenter.plumbing import Repo
 from experimenter.query import Condition, as_number
@@ -32,6 +33,16 @@ class Selection:
     sort: str | None = None
     reverse: bool = False
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 0:
+            raise ValueError("the limit is a number of experiments, 0 or more")
+
+
+def named(repo: Repo, *words: str) -> list[Experiment]:
+    """Return the experiments that words mean, in their order; raise as `find` and `store.read` do."""
+    tags = store.tags(repo)
+    return [store.read(repo, find(word, tags)) for word in words]
 
 
 def select(repo: Repo, wanted: Selection) -> list[Experiment]:

@@ -44,6 +44,11 @@ class Experiment:
         """The experiment's name."""
         return names.name_of(self.tag)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the record with the tag and the id in front."""
+        identity = {"tag": self.tag, "id": self.id}
+        return identity | {key: value for key, value in self.record.items() if key not in identity}
+
     @property
     def status(self) -> str:
         """How it stands, or how it ended: `running`, `completed` and so on."""

@@ -1,17 +1,25 @@
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from conftest import experimenter, sh, tags
 from experimenter import ExperimentData
-from experimenter.errors import ExperimentAmbiguous, ExperimenterError, ExperimentUnknown, ExtraMissing, StatusUnknown
-from experimenter.explore import show
+from experimenter.errors import (
+    BadCondition,
+    ExperimentAmbiguous,
+    ExperimenterError,
+    ExperimentUnknown,
+    ExtraMissing,
+    StatusUnknown,
+)
 from experimenter.find import find
 from experimenter.names import id_of
 from experimenter.plumbing import find_repo
 from experimenter.running import wait
+from experimenter.selection import named
 
 
 @pytest.fixture
@@ -35,6 +43,33 @@ def test_experiment_data_gives_records_by_tag(two: Path) -> None:
         data.experiment_data("nothing")
 
 
+def test_experiment_data_gives_objects(two: Path) -> None:
+    first, second = ExperimentData(two)
+
+    assert [first.tag, second.tag] == tags()
+    assert (first.id, first.name, first.status) == (id_of(first.tag), "first", "completed")
+    assert (first.parameters, first.results, second.results) == ({"m": {"lr": 0.1}}, {"acc": 0.5}, {})
+    assert first.commit == first.record["code"]["commit"] == sh(f"git rev-parse {first.tag}^0").strip()
+    assert first.started and first.finished and timedelta() < first.finished - first.started < timedelta(minutes=1)
+    assert dict(first.record) == ExperimentData(two).experiment_data()[first.tag]
+
+
+def test_experiment_data_takes_the_filters_of_the_command_line(two: Path) -> None:
+    data = ExperimentData(two)
+    first, second = data
+
+    assert data.experiments(where="m.lr > 0.1") == [second]
+    assert data.experiments(sort="m.lr", reverse=True, limit=1) == [second]
+    assert data.experiments("HEAD") == data.experiments(name="first") == data.experiments(None, True) == [first]
+    assert list(data.experiment_data(where="acc == 0.5")) == [first.tag]
+    with pytest.raises(BadCondition, match="after '>' was expected here"):
+        data.experiments(where="m.lr >")
+    with pytest.raises(ValueError, match="limit"):
+        data.experiments(limit=-1)
+    with pytest.raises(TypeError):
+        data.experiments(nothing=1)
+
+
 def test_delete_removes_a_tag(two: Path) -> None:
     first, second = tags()
     ExperimentData(two / ".").delete(first)
@@ -50,6 +85,11 @@ def test_to_dataframe_has_dotted_columns(two: Path) -> None:
     assert list(frame["name"]) == ["first", "second"]
     assert list(frame["parameters.m.lr"]) == [0.1, 0.2]
     assert frame["results.acc"][0] == 0.5
+    assert (frame["finished"] - frame["started"]).dt.total_seconds().between(0, 60).all()
+    assert frame["started"][0] == next(iter(ExperimentData(two))).started
+    nothing = ExperimentData(two).to_dataframe(where="m.lr > 9")
+    assert (len(nothing), list(nothing)[:2]) == (0, ["tag", "id"])
+    assert list(ExperimentData(two).to_dataframe("HEAD", sort="m.lr")["name"]) == ["first"]
 
 
 def test_to_dataframe_without_pandas_says_what_to_install(two: Path) -> None:
@@ -90,9 +130,9 @@ def test_wait_knows_runs_that_left_no_tag_but_show_does_not_mean_them(two: Path)
     experimenter("run", "-n", "first", "--", "false")
 
     assert wait(find_repo(two), "failed") == 3
-    assert show(find_repo(two), "first").tag == tags()[0]
+    assert [one.tag for one in named(find_repo(two), "second", "first")] == tags()[::-1]
     with pytest.raises(ExperimentUnknown):
-        show(find_repo(two), "failed")
+        named(find_repo(two), "failed")
 
 
 def test_wait_on_a_block_of_a_script_says_that_there_is_no_status(two: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experimenter import explore
 from experimenter.names import id_of, tag
 from experimenter.record import Record
 from experimenter.render.details import details
@@ -214,7 +213,7 @@ class TestCsv:
 
 
 def test_a_record_as_json_has_its_identity_in_front_and_no_control_character() -> None:
-    document = dumps(explore.as_json(HOSTILE))
+    document = dumps(HOSTILE.to_json())
 
     assert document.isprintable()
     assert list(json.loads(document))[:3] == ["tag", "id", "schema"]

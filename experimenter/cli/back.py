@@ -32,12 +32,12 @@ def checkout_command(experiment: str, place: Path | None, branch: str | None) ->
     if (place is None) == (branch is None):
         raise click.UsageError("give either DIR or --branch", click.get_current_context())
     speak()
-    from experimenter import explore
+    from experimenter.selection import named
     from experimenter.text import visible
     from experimenter.worktree import check_out
 
     repo = find_current_repo()
-    found = explore.show(repo, experiment)
+    (found,) = named(repo, experiment)
     if place is None:
         repo.git("branch", "--no-track", "--", str(branch), found.commit)
         what = f"the branch {branch}"

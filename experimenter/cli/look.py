@@ -13,8 +13,6 @@ from experimenter.cli.printing import is_painted, paint, print_json, print_lines
 if TYPE_CHECKING:
     from experimenter.store import Experiment
 
-_NAMED_COLUMNS = 3
-
 
 @click.command("list")
 @click.option("-c", "--code", "revision", metavar="REV", help="Only those on exactly the code of REV.")
@@ -82,13 +80,13 @@ def show_command(experiment: str, as_json: bool) -> None:
       experimenter show baseline
     """  # noqa: D301 - \b is click's mark
     speak()
-    from experimenter import explore
     from experimenter.render.details import details
+    from experimenter.selection import named
 
     repo = find_current_repo()
-    found = explore.show(repo, experiment)
+    (found,) = named(repo, experiment)
     if as_json:
-        print_json(explore.as_json(found))
+        print_json(found.to_json())
     else:
         print_lines(repo, details(found))
 
@@ -110,13 +108,14 @@ def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
       experimenter diff baseline --stat
     """  # noqa: D301 - \b is click's mark
     speak()
-    from experimenter import explore
     from experimenter.compare import code_diff, compare
     from experimenter.plumbing import wants_colour
     from experimenter.render.comparison import differences
+    from experimenter.selection import named
 
     repo = find_current_repo()
-    first, second = explore.show(repo, a), explore.show(repo, b) if b is not None else None
+    first, *others = named(repo, *(word for word in (a, b) if word is not None))
+    second = others[0] if others else None
     found = compare(repo, first, second)
     if as_json:
         print_json(found.to_json())
@@ -139,12 +138,12 @@ def verify_command(experiment: str, as_json: bool) -> int:
       experimenter verify baseline && echo the same
     """  # noqa: D301 - \b is click's mark
     speak()
-    from experimenter import explore
     from experimenter.compare import compare
     from experimenter.render.details import changes
+    from experimenter.selection import named
 
     repo = find_current_repo()
-    found = compare(repo, explore.show(repo, experiment))
+    found = compare(repo, *named(repo, experiment))
     is_equal = not any(found.code.values())
     if as_json:
         print_json({"tag": found.a.tag, "id": found.a.id, "is_equal": is_equal, "code": found.code})
@@ -205,11 +204,15 @@ def _print_experiments(
 
 
 def _tell_of_columns(left_out: Sequence[str]) -> None:
-    from experimenter.text import visible
+    """Tell how many columns found no place, and which as far as that fits a line."""
+    from experimenter.text import columns_of, visible
 
     count = "1 column" if len(left_out) == 1 else f"{len(left_out)} columns"
-    named = [*left_out[:_NAMED_COLUMNS], *(["…"] if len(left_out) > _NAMED_COLUMNS else [])]
-    click.echo(f"Note: no place for {count}, see --columns: {visible(', '.join(named))}", err=True)
+    say = f"Note: no place for {count}, see --columns: {{}}".format
+    lines = [say(visible(", ".join(left_out)))]
+    lines += [say(visible(", ".join([*left_out[:number], "…"]))) for number in range(len(left_out) - 1, -1, -1)]
+    width = table_width() or 0
+    click.echo(next((line for line in lines if columns_of(line) <= width), lines[-1]), err=True)
 
 
 def _print_groups(
@@ -232,9 +235,8 @@ def _print_groups(
 
 def _print_array(found: "Sequence[Experiment]") -> None:
     """Print an array with an experiment a line: a document that also grep and diff can read."""
-    from experimenter.explore import as_json
     from experimenter.storable import dumps
 
     for place, experiment in enumerate(found):
-        click.echo(("[\n" if place == 0 else ",\n") + dumps(as_json(experiment)), nl=False)
+        click.echo(("[\n" if place == 0 else ",\n") + dumps(experiment.to_json()), nl=False)
     click.echo("\n]" if found else "[]")

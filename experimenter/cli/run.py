@@ -125,12 +125,12 @@ def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolate
     is_isolated = isolated or not here
     _check_links(given["links"], is_isolated=is_isolated)
     speak()
-    from experimenter import explore
     from experimenter.rerun import prepared
+    from experimenter.selection import named
 
     parameters = _parameters(given.pop("files"), given.pop("assignments"))
     repo = find_current_repo()
-    original = explore.show(repo, experiment)
+    (original,) = named(repo, experiment)
     again = prepared(repo, original, command, parameters)
     directory = repo.top / os.fsdecode(again.repo.prefix)
     if given["results_file"]:

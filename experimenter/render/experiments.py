@@ -14,8 +14,8 @@ from experimenter.text import visible
 
 IDENTITY = ("tag", "id", "name", "status", "started", "finished", "code.commit")
 _RIGID = ("id", "tag", "status", "started", "finished", AGO, "code.commit")
-# What is left out first where the terminal is too narrow: what is the same in all, the code, the age, then
-# parameters and results from the last.
+# What is left out first where the terminal is too narrow: what is the same in all, the code, the age, then what few
+# have, then parameters and results in turn from the last.
 _SAME, _CODE, _AGE, _DIFFERENT, _STARTED, _NAMED = range(6)
 
 
@@ -122,6 +122,6 @@ def _rank(key: str, rows: Sequence[Values]) -> Rank:
     if key in fixed:
         return (_SAME if is_same else fixed[key], len(rows))
     part = key.partition(".")[0]
-    filled = sum(key in values for values in rows)
+    is_rare = 2 * sum(key in values for values in rows) < len(rows)
     place = next((list(values).index(key) - list(values).index(part) for values in rows if key in values), 0)
-    return (_SAME if is_same else _DIFFERENT, filled, -place)
+    return (_SAME if is_same else _DIFFERENT, not is_rare, -place, part == "results")
