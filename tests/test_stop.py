@@ -440,9 +440,10 @@ class TestErrors:
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "Note: nothing runs here\n")
 
     def test_wrong_usage(self, repo: Path) -> None:
-        for words in ([], ["x", "--all"]):
-            assert experimenter("stop", *words).returncode == 2
-        assert "--grace: 'soon' is no number of seconds" in self.refused("x", "--grace", "soon")
+        for words in ([], ["x", "--all"], ["x", "--grace", "soon"]):
+            done = experimenter("stop", *words)
+            assert (done.returncode, done.stdout) == (2, "")
+        assert "--grace: 'soon' is no number of seconds" in done.stderr
 
 
 def test_the_grace_comes_from_the_option_the_run_and_git_config(repo: Path, mark: str) -> None:
