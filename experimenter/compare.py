@@ -2,15 +2,17 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from experimenter import snapshot
+from experimenter.keys import identity_of
 from experimenter.plumbing import Repo
-from experimenter.query import MISSING, as_number
-from experimenter.storable import dotted, dumps
+from experimenter.query import MISSING
+from experimenter.signals import interruptible
+from experimenter.storable import dotted
 from experimenter.store import Experiment
 
 Pairs = Mapping[str, tuple[Any, Any]]  # two values under each dotted key; MISSING where a side has none
@@ -18,13 +20,14 @@ Pairs = Mapping[str, tuple[Any, Any]]  # two values under each dotted key; MISSI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What differs between experiment `a` and `b`, or the work tree where there is no `b`."""
+    """What differs from experiment `a` to `b`, or to the work tree without one; `patch` is git's view of it."""
 
     a: Experiment
     b: Experiment | None
     code: Mapping[str, Any]
     parameters: Pairs
     results: Pairs
+    patch: bytes = b""
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `diff --json` prints."""
@@ -33,30 +36,29 @@ class Comparison:
         return {**tags, "code": self.code, **pairs}
 
 
-def compare(repo: Repo, a: Experiment, b: Experiment | None = None) -> Comparison:
-    """Return what differs from `a` to `b`, or to the work tree as it is now, of which nothing is stored."""
-    if b is None:
-        with _scratch(repo) as (_, index):
-            code = snapshot.differences(repo, a.commit, scratch=index, is_stored=False)
-        return Comparison(a=a, b=b, code=code, parameters={}, results={})
-    return Comparison(
-        a=a,
-        b=b,
-        code=snapshot.changes(repo, a.commit, b.commit),
-        parameters=differing(a.parameters, b.parameters),
-        results=differing(a.results, b.results),
-    )
+def compare(
+    repo: Repo, a: Experiment, b: Experiment | None = None, *, patch: Sequence[str] | None = None
+) -> Comparison:
+    """Return what differs from `a` to `b`, or to the work tree as it is now, of which nothing is stored.
 
-
-def code_diff(repo: Repo, a: Experiment, b: Experiment | None, *, is_coloured: bool, is_stat: bool) -> bytes:
-    """Return what git-diff(1) prints, in its user's way, from the code of `a` to that of `b`, or to the work tree."""
-    words = ("diff", f"--color={'always' if is_coloured else 'never'}", "--ignore-submodules=none")
-    options = ("--stat",) if is_stat else ()
+    With `patch`, options of git-diff(1), also what that prints, in its user's way.
+    """
+    words = ("diff", "--ignore-submodules=none", *(patch or ()))
     if b:
-        return repo.git(*words, *options, a.commit, b.commit)
+        return Comparison(
+            a=a,
+            b=b,
+            code=snapshot.changes(repo, a.commit, b.commit),
+            parameters=differing(a.parameters, b.parameters),
+            results=differing(a.results, b.results),
+            patch=repo.git(*words, a.commit, b.commit) if patch is not None else b"",
+        )
     with _scratch(repo) as (aside, index):
-        snapshot.differences(aside, a.commit, scratch=index, is_stored=True)
-        return aside.git(*words, *options, "--cached", a.commit, index=index)
+        code = snapshot.differences(aside, a.commit, scratch=index, is_stored=patch is not None)
+        shown = b""
+        if patch is not None:
+            shown = aside.git(*_without_caches(repo), *words, "--cached", a.commit, index=index)
+    return Comparison(a=a, b=b, code=code, parameters={}, results={}, patch=shown)
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pairs:
@@ -67,21 +69,24 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pairs:
 
 
 def _are_equal(first: Any, second: Any) -> bool:
-    if MISSING in (first, second):
-        return False
-    if as_number(first) is not None and as_number(second) is not None:
-        return dumps(first) == dumps(second) or bool(first == second)
-    return dumps(first) == dumps(second)
+    return MISSING not in (first, second) and identity_of(first) == identity_of(second)
 
 
 def _as_lists(pairs: Pairs) -> dict[str, list[Any]]:
     return {key: [None if value is MISSING else value for value in pair] for key, pair in pairs.items()}
 
 
+def _without_caches(repo: Repo) -> list[str]:
+    """Return what keeps git from noting, for good, what it made of objects that are forgotten afterwards."""
+    words = ("config", "-z", "--name-only", "--get-regexp", r"^diff\..*\.cachetextconv$")
+    keys = repo.git(*words, expected=(0, 1)).decode(errors="surrogateescape").split("\0")
+    return [word for key in keys if key for word in ("-c", f"{key}=false")]
+
+
 @contextlib.contextmanager
 def _scratch(repo: Repo) -> Iterator[tuple[Repo, Path]]:
     """Give the repository with a place for objects that are forgotten afterwards, and one for an index."""
-    with tempfile.TemporaryDirectory(prefix="experimenter-") as folder:
+    with interruptible(), tempfile.TemporaryDirectory(prefix="experimenter-") as folder:
         objects = Path(folder, "objects")
         objects.mkdir()
         yield replace(repo, objects_aside=objects), Path(folder, "index")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experimenter import store
+from experimenter import removal, store
 from experimenter.errors import ExperimentUnknown, ExtraMissing
 from experimenter.find import nearest
 from experimenter.plumbing import find_repo
@@ -46,10 +46,13 @@ class ExperimentData:
         return {experiment.tag: dict(experiment.record.body) for experiment in found}
 
     def delete(self, tag: str) -> None:
-        """Remove an experiment's tag. Raises ExperimentUnknown if there is none."""
-        if tag not in store.tags(self._repo):
-            raise ExperimentUnknown(tag, nearest=nearest(tag, store.tags(self._repo)))
-        store.delete(self._repo, store.read(self._repo, tag))
+        """Remove an experiment's tag and logs. Raises ExperimentUnknown if there is none, NotRemoved if it runs."""
+        tags = store.tags(self._repo)
+        if tag not in tags:
+            raise ExperimentUnknown(tag, nearest=nearest(tag, tags))
+        experiment = store.read(self._repo, tag)
+        removal.check(self._repo, experiment)
+        removal.remove(self._repo, [experiment], from_remote=False)
 
     def to_dataframe(
         self, commit: str | None = None, must_contain_results: bool = False, **wanted: Any

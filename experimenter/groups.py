@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum, isfinite, nan, sqrt
+from math import isfinite, nan
+from statistics import stdev
 from typing import Any
 
-from experimenter.keys import values_of
+from experimenter.keys import identity_of, values_of
 from experimenter.query import as_number
 from experimenter.selection import rank
-from experimenter.storable import dotted, dumps
+from experimenter.storable import dotted
 from experimenter.store import Experiment
 
 
@@ -25,13 +26,12 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """Return the spread of one or more numbers; what one of them makes undefined is NaN."""
+        is_single = len(values) == 1
         if not all(map(isfinite, values)):
-            std = None if len(values) == 1 else nan
             low, high = (nan, nan) if any(value != value for value in values) else (min(values), max(values))
-            return cls(mean=sum(values) / len(values), std=std, min=low, max=high)
-        mean = fsum(values) / len(values)
-        std = sqrt(fsum((value - mean) ** 2 for value in values) / (len(values) - 1)) if len(values) > 1 else None
-        return cls(mean=mean, std=std, min=min(values), max=max(values))
+            return cls(mean=sum(values) / len(values), std=None if is_single else nan, min=low, max=high)
+        mean = math.fsum(value / len(values) for value in values)  # which stays finite
+        return cls(mean=mean, std=None if is_single else stdev(values), min=min(values), max=max(values))
 
     def to_json(self) -> dict[str, Any]:
         """Return an object with `mean`, `std` if there is one, `min` and `max`."""
@@ -58,11 +58,11 @@ def groups_of(experiments: Sequence[Experiment], keys: Sequence[str], *, is_sort
 
     They come in the order of their first experiments if these are sorted, else of their values.
     """
-    found: dict[str, tuple[dict[str, Any], list[Experiment]]] = {}
+    found: dict[tuple[str, ...], tuple[dict[str, Any], list[Experiment]]] = {}
     for experiment in experiments:
         values = values_of(experiment)
         group = {key: values.get(key) for key in keys}
-        found.setdefault(dumps(group), (group, []))[1].append(experiment)
+        found.setdefault(tuple(map(identity_of, group.values())), (group, []))[1].append(experiment)
     groups = [Group(values=group, n=len(members), results=_spreads(members)) for group, members in found.values()]
     if is_sorted:
         return groups

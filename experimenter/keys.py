@@ -8,6 +8,7 @@ from typing import Any
 from experimenter.errors import BadKey
 from experimenter.query import unquoted
 from experimenter.record import KEYS
+from experimenter.storable import dumps
 from experimenter.store import Experiment
 
 _COMMA = re.compile(r",(?=(?:[^`]*`[^`]*`)*[^`]*$)")  # with none or pairs of backquotes behind it
@@ -21,6 +22,13 @@ def values_of(experiment: Experiment) -> Values:
     _fill(values, experiment.record.body, "")
     identity = {"tag": experiment.tag, "id": experiment.id, "name": experiment.name, "code.commit": experiment.commit}
     return values | identity
+
+
+def identity_of(value: Any) -> str:
+    """Return what is equal for equal values: JSON in which 1.0 is 1, and true is not."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return dumps(value)
 
 
 def words_in(text: str) -> list[str]:

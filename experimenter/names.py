@@ -13,7 +13,9 @@ PREFIX = "exp_"
 RULE = "a name has 1 to 100 characters of A-Z a-z 0-9 . _ -, begins with a letter or digit and has no '..' in it"
 _LONGEST = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-_TAG = re.compile(r"^exp_[A-Za-z0-9][A-Za-z0-9._-]{0,99}_\d{8}T\d{6}\.\d{6}Z$", re.ASCII | re.MULTILINE)
+_DATE = r"(?!0000)\d{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01](?<!0230|0231|0431|0631|0931|1131))"
+_TIME = r"(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{6}"
+_TAG = re.compile(rf"^exp_[A-Za-z0-9][A-Za-z0-9._-]{{0,99}}_{_DATE}T{_TIME}Z$", re.ASCII | re.MULTILINE)
 _TAG_TIME = "%Y%m%dT%H%M%S.%fZ"
 
 # Interpreters, with the option letters after which code stands, and those that take a word of their own.
@@ -65,7 +67,11 @@ def name_of(tag: str) -> str:
 
 def moment_of(tag: str) -> datetime:
     """Return the moment that `tag` was made of, as an aware datetime."""
-    return datetime.strptime(tag.rpartition("_")[2], _TAG_TIME).replace(tzinfo=UTC)
+    text = tag.rpartition("_")[2]
+    try:
+        return datetime.strptime(text, _TAG_TIME).replace(tzinfo=UTC)
+    except ValueError:  # a 29 February that the year does not have
+        return datetime.strptime(text.replace("0229T", "0228T"), _TAG_TIME).replace(tzinfo=UTC)
 
 
 def age_key(tag: str) -> tuple[str, str]:

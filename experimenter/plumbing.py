@@ -1,6 +1,7 @@
 """The one door to git: finds the repository, runs git's commands on it, and turns their failures into errors."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ _SETTINGS = (
     "core.filesRefLockTimeout=10000",  # milliseconds that git waits for other writers of refs
     "core.packedRefsTimeout=10000",
     "core.safecrlf=false",
+    "diff.orderFile=/dev/null",
     # Storing 200 MB takes 1.3 s and 4 MB of memory with these three, 5.9 s and 209 MB without.
     "core.bigFileThreshold=1m",
     "core.looseCompression=1",
@@ -133,9 +135,10 @@ def config(repo: Repo) -> dict[str, list[str]]:
 def pager(repo: Repo, verb: str = "") -> str:
     """Return the user's pager, a shell command, for output like a git verb's; `cat`, or nothing, if they want none."""
     own = repo.git("config", "--get", f"pager.{verb}", expected=(0, 1)) if verb else b""
-    if own.strip() == b"false":
+    said = own.strip().lower()
+    if said in (b"false", b"no", b"off", b"0"):  # the booleans of git-config(1)
         return ""
-    is_command = own.strip() not in (b"", b"true")
+    is_command = said not in (b"", b"true", b"yes", b"on", b"1")
     return os.fsdecode((own if is_command else repo.git("var", "GIT_PAGER")).removesuffix(b"\n"))
 
 
@@ -161,7 +164,7 @@ def delete_ref(repo: Repo, ref: str, *, old: str) -> None:
 def delete_refs(repo: Repo, old: Mapping[str, str]) -> None:
     """Delete refs, all or none; raise RefMoved if one does not have its `old` value."""
     lines = "".join(f"delete {ref}\0{value}\0" for ref, value in old.items())
-    _change_ref(repo, "one of the tags", "theirs", ["update-ref", "-z", "--stdin"], stdin=lines.encode())
+    _change_ref(repo, " ".join(old), "theirs", ["update-ref", "-z", "--stdin"], stdin=lines.encode())
 
 
 def _change_ref(repo: Repo, ref: str, old: str, words: Sequence[str], *, stdin: bytes | None = None) -> None:
@@ -172,7 +175,8 @@ def _change_ref(repo: Repo, ref: str, old: str, words: Sequence[str], *, stdin: 
         if not old and "reference already exists" in said:
             raise RefExists(f"{ref} exists already") from error
         if " but expected " in said or "unable to resolve reference" in said:
-            raise RefMoved(f"{ref} was changed by somebody else meanwhile") from error
+            moved = re.search(r"ref '(\S+)'", said)
+            raise RefMoved(f"{moved[1] if moved else ref} was changed by somebody else meanwhile") from error
         raise
 
 

@@ -31,6 +31,7 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_LONGEST_BITS = 1023  # of an integer that has a place among the floats
 _WORDS = {"true": True, "false": False, "null": None}
 _RESERVED = ("and", "or", "not", "in")
 _CLOSING = {"(": ")", "[": "]"}
@@ -75,10 +76,12 @@ def parse(text: str) -> Condition:
 
 
 def as_number(value: Any) -> float | int | None:
-    """Return a number that a record holds, also one that JSON lacks and that is stored as text; nothing for others."""
+    """Return a number that a record holds, also one that is stored as text; nothing for others."""
     if isinstance(value, str) and value in _NON_FINITE:
         return float(value)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or (isinstance(value, int) and value.bit_length() > _LONGEST_BITS):
+        return None
+    return value if isinstance(value, int | float) else None
 
 
 def unquoted(word: str) -> str:

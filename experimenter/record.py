@@ -10,6 +10,7 @@ from experimenter.storable import dumps, loads, redacted, redacted_command, with
 
 SCHEMA = 1
 _LONGEST_LIST = 1000
+_DEEPEST = 110  # what we write is nested 100 deep at most, in a record
 KEYS = (
     "schema", "name", "description", "sweep", "rerun_of", "parent", "parameters", "results", "status", "started",
     "finished", "command", "directory", "exit_code", "code", "drift", "resources", "host", "python", "experimenter",
@@ -62,6 +63,8 @@ class Record(Mapping[str, Any]):
             raise NewerRecord(f"its record has schema {schema}; this experimenter reads up to {SCHEMA}")
         if not all(isinstance(body.get(key, {}), dict) for key in ("parameters", "results", "code")):
             raise NotARecord("its parameters, results or code are not objects")
+        if _is_deep(body):
+            raise NotARecord(f"it is nested more than {_DEEPEST} deep")
         return cls(body=body)
 
     def to_json(self) -> str:
@@ -113,6 +116,17 @@ def path_lists(**lists: Sequence[str]) -> dict[str, Any]:
     cut: dict[str, Any] = {name: list(paths[:_LONGEST_LIST]) for name, paths in lists.items()}
     missing = sum(max(0, len(paths) - _LONGEST_LIST) for paths in lists.values())
     return cut | ({"truncated": missing} if missing else {})
+
+
+def _is_deep(value: Any) -> bool:
+    """Say whether a value is nested deeper than any that we write."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+        level = [item for item in level if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _in_order(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,11 @@ def default_remote(repo: Repo) -> str:
     """Return `git config experimenter.remote`, else the remote of the branch that we are on, else `origin`."""
     if configured := config(repo).get("remote"):
         return configured[-1]
-    branch = repo.git("symbolic-ref", "--quiet", "--short", "HEAD", expected=(0, 1)).decode(errors="replace").strip()
+    head = repo.git("symbolic-ref", "--quiet", "HEAD", expected=(0, 1)).decode(errors="surrogateescape").strip()
+    branch = head.removeprefix("refs/heads/")
     theirs = repo.git("config", "--get", f"branch.{branch}.remote", expected=(0, 1)) if branch else b""
-    return theirs.decode(errors="surrogateescape").strip() or "origin"
+    remote = theirs.decode(errors="surrogateescape").strip()
+    return remote if remote not in ("", ".") else "origin"  # `.` stands for this repository
 
 
 def delete(repo: Repo, remote: str, experiments: Sequence[Experiment]) -> None:
@@ -27,11 +29,15 @@ def delete(repo: Repo, remote: str, experiments: Sequence[Experiment]) -> None:
     found = [experiment for experiment in experiments if experiment.tag in theirs]
     for experiment in found:
         if theirs[experiment.tag] != experiment.tag_object:
-            raise NotRemoved(f"{remote} has another record under {experiment.tag}; look at that one first")
+            raise NotRemoved(
+                f"{without_users(remote)} has another record under {experiment.tag}; look at that one first"
+            )
     if found:
         leases = [f"--force-with-lease={store.ref(one.tag)}:{one.tag_object}" for one in found]
         refs = [f":{store.ref(one.tag)}" for one in found]
-        _speak(repo, "push", "--quiet", "--atomic", *leases, "--", remote, *refs)
+        # Whatever the user has set for their own pushes, nothing else goes along.
+        only = ("-c", f"remote.{remote}.mirror=false", "push", "--no-follow-tags", "--recurse-submodules=no")
+        _speak(repo, *only, "--quiet", "--atomic", *leases, "--", remote, *refs)
 
 
 def _tags(repo: Repo, remote: str) -> Mapping[str, str]:

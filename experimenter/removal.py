@@ -1,5 +1,6 @@
 """Removes experiments for good: their tags and what is kept beside their logs; says how to bring the tags back."""
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -7,11 +8,15 @@ from datetime import UTC, datetime, timedelta
 from experimenter import names, registry, remote, store
 from experimenter.errors import BadOption, NotRemoved
 from experimenter.plumbing import Repo, delete_refs
-from experimenter.selection import Selection, named, select
+from experimenter.process import host
+from experimenter.running import is_readable
+from experimenter.selection import named
 from experimenter.state import StateFolder
 from experimenter.store import Experiment
 from experimenter.text import visible
 
+_log = logging.getLogger("experimenter")
+_LONGEST_S = 1000 * 365.25 * 86400
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _UNFINISHED = ("queued", "running")  # perhaps on another machine
 
@@ -23,19 +28,30 @@ def chosen(repo: Repo, words: Iterable[str]) -> list[Experiment]:
     """
     found = {experiment.tag: experiment for experiment in named(repo, *words)}
     for experiment in found.values():
-        if registry.is_alive(repo, experiment.tag):
-            raise NotRemoved(f"{experiment.tag} runs; 'experimenter stop {experiment.id}' ends it")
+        check(repo, experiment)
     return list(found.values())
+
+
+def check(repo: Repo, experiment: Experiment) -> None:
+    """Raise NotRemoved for an experiment that runs here, or as far as anybody here knows elsewhere."""
+    if registry.is_alive(repo, experiment.tag):
+        raise NotRemoved(f"{experiment.tag} runs; 'experimenter stop {experiment.id}' ends it")
+    is_ours = experiment.record.get("host") == host() and is_readable(repo)
+    if experiment.status in _UNFINISHED and not is_ours:
+        raise NotRemoved(
+            f"{experiment.tag} is {experiment.status}, perhaps on another machine or by another user;"
+            f" if it is not: git tag -d {experiment.tag}"
+        )
 
 
 def prunable(repo: Repo, *, without_results: bool, older_than: timedelta | None) -> list[Experiment]:
     """Return the finished experiments that meet every criterion: without results, and started longer ago."""
     before = datetime.now(UTC) - (older_than or timedelta())
+    old = {tag: store.ref(tag) for tag in store.tags(repo) if names.moment_of(tag) <= before}
     return [
         experiment
-        for experiment in select(repo, Selection())
+        for experiment in store.listing(repo, old).experiments
         if not (without_results and experiment.results)
-        and names.moment_of(experiment.tag) <= before
         and experiment.status not in _UNFINISHED
         and not registry.is_alive(repo, experiment.tag)
     ]
@@ -51,7 +67,10 @@ def remove(repo: Repo, experiments: Sequence[Experiment], *, from_remote: bool) 
     delete_refs(repo, {store.ref(experiment.tag): experiment.tag_object for experiment in experiments})
     state = StateFolder.of(repo)
     for experiment in experiments:
-        state.drop_logs(experiment.id)
+        try:
+            state.drop_logs(experiment.id)
+        except OSError as error:  # they are another user's
+            _log.warning("the log of %s stays: %s", experiment.tag, error.strerror)
 
 
 def restoring(experiment: Experiment) -> str:
@@ -64,7 +83,7 @@ def duration(text: str, *, option: str) -> timedelta:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip(), re.ASCII)
     if not match:
         raise BadOption(f"{option}: '{visible(text)}' is no time; give a number with s, m, h, d or w, such as 90d")
-    try:
-        return timedelta(seconds=float(match[1]) * _UNITS_S[match[2]])
-    except OverflowError as error:
-        raise BadOption(f"{option}: '{visible(text)}' is too long ago") from error
+    elapsed_s = float(match[1]) * _UNITS_S[match[2]]
+    if elapsed_s > _LONGEST_S:
+        raise BadOption(f"{option}: '{visible(text)}' is longer than 1000 years")
+    return timedelta(seconds=elapsed_s)

@@ -9,7 +9,7 @@ from experimenter.errors import CannotRerun
 from experimenter.plumbing import Repo
 from experimenter.storable import REDACTED, flattened, merged
 from experimenter.store import Experiment
-from experimenter.text import to_bytes
+from experimenter.text import to_bytes, visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,10 @@ def prepared(repo: Repo, original: Experiment, command: Sequence[str], parameter
     if secrets:
         options = " ".join(f"-p {key}=…" for key in secrets)
         raise CannotRerun(f"{original.tag} keeps secret what it ran with; give it again: {options}")
-    recorded = original.record.body.get("command") or ()
-    words = list(command) or [_native(word) for word in recorded if isinstance(word, str)]
+    recorded = original.record.get("command")
+    words = list(command)
+    if not words and isinstance(recorded, list):
+        words = [_native(word) for word in recorded if isinstance(word, str)]
     if not words:
         raise CannotRerun(f"{original.tag} has no command in its record; give one after --")
     if any(REDACTED in word for word in words):
@@ -61,5 +63,11 @@ def _native(word: str) -> str:
 
 
 def _prefix(original: Experiment) -> bytes:
-    directory = to_bytes(str(original.record.body.get("directory", ".")))
-    return b"" if directory == b"." else directory + b"/"
+    directory = to_bytes(str(original.record.get("directory", ".")))
+    if directory == b".":
+        return b""
+    if directory.startswith(b"/") or b".." in directory.split(b"/"):
+        raise CannotRerun(
+            f"{original.tag} names a directory outside of its work tree: {visible(os.fsdecode(directory))}"
+        )
+    return directory + b"/"

@@ -15,6 +15,7 @@ from experimenter.plumbing import Repo
 from experimenter.query import Condition, as_number
 from experimenter.storable import dumps
 from experimenter.store import Experiment
+from experimenter.text import visible
 
 _log = logging.getLogger("experimenter")
 
@@ -102,30 +103,31 @@ def _chosen(found: Iterable[Experiment], condition: Condition | None, wanted: Se
     pairs = [(one, values_of(one)) for one in found]
     keys = Keys(values for _, values in pairs)
     if condition:
-        meant = {word: _meant(keys, word, condition) for word in condition.places}
+        meant = {word: _whole_key_at_its_place(keys, word, condition) for word in condition.places}
         pairs = [pair for pair in pairs if condition.holds(pair[1], meant)]
     if wanted.sort is None:
         found = [one for one, _ in pairs]
         return found if wanted.limit is None else found[max(0, len(found) - wanted.limit) :]
-    key = known(keys, wanted.sort)
+    key = whole_key(keys, wanted.sort)
     ranked = [(one, rank(values.get(key))) for one, values in pairs]
     placed = [pair for pair in ranked if pair[1] is not None]
     placed.sort(key=itemgetter(1), reverse=wanted.reverse)
     return [one for one, _ in [*placed, *(pair for pair in ranked if pair[1] is None)]][: wanted.limit]
 
 
-def known(keys: Keys, word: str) -> str:
+def whole_key(keys: Keys, word: str) -> str:
     """Return the key that `word` means, told if no record has it. Raises BadKey if it could be several."""
     key = keys.full(word)
     if keys and key not in keys:
         nearest = keys.nearest(word)
-        _log.info("none of these experiments has '%s'%s", word, f"; did you mean {nearest}?" if nearest else "")
+        hint = f"; did you mean {visible(nearest)}?" if nearest else ""
+        _log.info("none of these experiments has '%s'%s", visible(word), hint)
     return key
 
 
-def _meant(keys: Keys, word: str, condition: Condition) -> str:
+def _whole_key_at_its_place(keys: Keys, word: str, condition: Condition) -> str:
     try:
-        return known(keys, word)
+        return whole_key(keys, word)
     except BadKey as error:
         raise condition.error(f"{error.message} {', '.join(error.details)}", word) from error
 

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, Self
@@ -141,6 +142,24 @@ def blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a signal that asks us to end raise Interrupted in the body, which so can tidy up."""
+
+    def interrupt(signum: int, _frame: FrameType | None) -> None:
+        raise Interrupted(signum)
+
+    is_main = threading.current_thread() is threading.main_thread()  # which alone gets signals
+    chosen = [signum for signum in _ENDING if is_main and signal.getsignal(signum) is signal.SIG_DFL]
+    for signum in chosen:
+        signal.signal(signum, interrupt)
+    try:
+        yield
+    finally:
+        for signum in chosen:
+            signal.signal(signum, signal.SIG_DFL)
 
 
 class BlockSignals:

@@ -158,6 +158,8 @@ def listing(repo: Repo, objects: Mapping[str, str]) -> Listing:
     """Return the experiments of some tags, in their order; `objects` has for each tag its object, or its ref."""
     found = Listing(experiments=[], no_records=[], newer=[])
     for tag in _read_all(repo, objects):
+        if not tag.object and objects[tag.name] == ref(tag.name):
+            continue  # removed meanwhile, as by a run that failed
         try:
             found.experiments.append(tag.experiment())
         except NewerRecord:
@@ -183,6 +185,12 @@ class _Tag:
     name: str
     object: str
     content: bytes
+
+    @property
+    def commit(self) -> str:
+        """The commit that it is on; empty if it is on none, or gone."""
+        match = _COMMIT_AND_MESSAGE.fullmatch(self.content)
+        return match["commit"].decode() if match else ""
 
     def experiment(self) -> Experiment:
         """Return the experiment that it is. Raises NotARecord or NewerRecord."""
@@ -214,8 +222,11 @@ def _read_all(repo: Repo, objects: Mapping[str, str]) -> Iterator[_Tag]:
 
 def _tag_objects_on(repo: Repo, tree: str) -> Iterator[tuple[str, str]]:
     """Yield the tags, each with its object, on commits that have a tree."""
-    answer = repo.git("show-ref", "--dereference", "--tags", expected=(0, 1)).decode(errors="replace")
-    found = _ANNOTATED.findall(answer)
+    try:
+        answer = repo.git("show-ref", "--dereference", "--tags", expected=(0, 1)).decode(errors="replace")
+        found = _ANNOTATED.findall(answer)
+    except GitFailed:  # some tag, of whomever, is broken
+        found = [(tag.object, tag.name, tag.commit) for tag in _read_all(repo, tag_objects(repo)) if tag.commit]
     distinct = list({commit for _, _, commit in found})
     asked = "".join(f"{commit}^{{tree}}\n" for commit in distinct).encode()
     trees = repo.git("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked).decode().splitlines()

@@ -38,7 +38,8 @@ class WorkTree:
 
         Nothing comes over the network. Raises GitFailed; the caller removes what was made so far.
         """
-        private = _add(original, commit, place)
+        _register(original, commit, place)
+        private = _filled(place)
         _fill_submodules(original, private, is_lasting=False)
         for path in links:
             if (private.top / path).exists():
@@ -66,13 +67,14 @@ def check_out(repo: Repo, commit: str, place: Path) -> None:
 
     Raises GitFailed, with nothing left of it.
     """
-    is_free = not place.exists() or not any(place.iterdir())  # where it is not, git refuses
+    _register(repo, commit, place)
     try:
-        private = _add(repo, commit, place)
-        _fill_submodules(repo, private, is_lasting=True)
+        lasting = _filled(place)
+        if lasting.git("config", "--type=bool", "--get", "extensions.worktreeConfig", expected=(0, 1)) == b"true\n":
+            lasting.git("config", "--worktree", "core.sparseCheckout", "false")  # which it has from ours
+        _fill_submodules(repo, lasting, is_lasting=True)
     except BaseException:
-        if is_free:
-            repo.git("worktree", "remove", "--force", "--force", str(place), expected=(0, 128))
+        repo.git("worktree", "remove", "--force", str(place), expected=(0, 128))
         raise
 
 
@@ -101,10 +103,14 @@ def _located(path: Path) -> Path:
     return Path(os.path.realpath(path.parent)) / path.name
 
 
-def _add(original: Repo, commit: str, place: Path) -> Repo:
-    """Make a linked work tree with exactly the files of a commit."""
-    words = ("worktree", "add", "--detach", "--no-checkout", "--quiet")
-    original.git("-c", "worktree.useRelativePaths=false", *words, "--", str(place), commit)
+def _register(original: Repo, commit: str, place: Path) -> None:
+    """Make a linked work tree without files; what git cannot make it removes itself."""
+    words = ("worktree", "add", "--detach", "--no-checkout", "--quiet", "--", str(place), commit)
+    original.git("-c", "worktree.useRelativePaths=false", *words)
+
+
+def _filled(place: Path) -> Repo:
+    """Let a linked work tree have exactly the files of its commit."""
     private = find_repo(place)
     private.git(*_EXACTLY, "reset", "--hard", "--quiet")
     return private

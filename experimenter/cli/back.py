@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def checkout_command(experiment: str, place: Path | None, branch: str | None) -> None:
     """Check out the code of an experiment in a new linked work tree at DIR.
 
-    'git worktree remove DIR' removes it again.
+    'git worktree remove DIR' removes it again (with submodules: --force).
 
     \b
     Examples:
@@ -39,7 +39,7 @@ def checkout_command(experiment: str, place: Path | None, branch: str | None) ->
     repo = find_current_repo()
     (found,) = named(repo, experiment)
     if place is None:
-        repo.git("branch", "--no-track", "--", str(branch), found.commit)
+        repo.git("-c", "core.logAllRefUpdates=true", "branch", "--no-track", "--", str(branch), found.commit)
         what = f"the branch {branch}"
     else:
         check_out(repo, found.commit, place.absolute())
@@ -55,8 +55,8 @@ def checkout_command(experiment: str, place: Path | None, branch: str | None) ->
 def rm_command(experiments: tuple[str, ...], from_remote: bool, yes: bool, as_json: bool) -> None:
     """Remove experiments: their tags and logs.
 
-    Lists what would go and asks. What it prints then brings a tag back, while git still has its
-    objects, which is some weeks unless 'git gc --prune=now' runs.
+    Lists what would go and asks. What it prints then brings a tag back, until 'git gc' takes its
+    objects: those of one that is older than two weeks (gc.pruneExpire) go at the next.
 
     \b
     Example:
@@ -111,21 +111,23 @@ def _remove(repo: Any, found: "Sequence[Experiment]", *, yes: bool, as_json: boo
     from experimenter import removal
     from experimenter.errors import NotRemoved
 
-    if not as_json:
-        _print_table(repo, found)
+    if not as_json or not yes:
+        _print_table(repo, found, err=as_json)
     what = "this experiment" if len(found) == 1 else f"these {len(found)} experiments"
     if not yes:
-        if not sys.stdin.isatty():
+        if not (sys.stdin and sys.stdin.isatty()):
             raise NotRemoved(f"nobody is there to ask whether {what} may go; say --yes")
         if not _confirms(f"Remove {what}?"):
             raise NotRemoved("nothing was removed")
-    removal.remove(repo, found, from_remote=from_remote)
+    # Said before, so that it is known whatever happens then.
     if as_json:
         print_json([_identity(one) for one in found])
-        return
-    click.echo("removed; while git still has the objects, this brings them back:")
-    for experiment in found:
-        click.echo(f"  {removal.restoring(experiment)}")
+    else:
+        click.echo("Until git gc takes their objects, this brings them back:")
+        for experiment in found:
+            click.echo(f"  {removal.restoring(experiment)}")
+    sys.stdout.flush()
+    removal.remove(repo, found, from_remote=from_remote)
 
 
 def _confirms(question: str) -> bool:
@@ -136,11 +138,14 @@ def _confirms(question: str) -> bool:
         return False
 
 
-def _print_table(repo: Any, found: "Sequence[Experiment]") -> None:
+def _print_table(repo: Any, found: "Sequence[Experiment]", *, err: bool = False) -> None:
     from experimenter.render.experiments import table_of
 
     lines, _ = table_of(found, width=table_width(), paint=paint)
-    print_lines(repo, lines)
+    if err:
+        click.echo("\n".join(lines), err=True)
+    else:
+        print_lines(repo, lines)
 
 
 def _identity(experiment: "Experiment") -> dict[str, str]:

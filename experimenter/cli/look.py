@@ -1,7 +1,7 @@
 """Commands that look at experiments: list, show, diff, verify."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,7 +59,7 @@ def list_command(
     found = select(repo, Selection(**wanted))
     if group_by is not None:
         words = _words(group_by, "--group-by")
-        _print_groups(repo, found, words, is_sorted=wanted["sort"] is not None, as_json=as_json, as_csv=as_csv)
+        _print_groups(repo, found, words, wanted, as_json=as_json, as_csv=as_csv)
     elif as_json:
         _print_array(found)
     else:
@@ -108,7 +108,7 @@ def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
       experimenter diff baseline --stat
     """  # noqa: D301 - \b is click's mark
     speak()
-    from experimenter.compare import code_diff, compare
+    from experimenter.compare import compare
     from experimenter.plumbing import wants_colour
     from experimenter.render.comparison import differences
     from experimenter.selection import named
@@ -116,13 +116,13 @@ def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
     repo = find_current_repo()
     first, *others = named(repo, *(word for word in (a, b) if word is not None))
     second = others[0] if others else None
-    found = compare(repo, first, second)
     if as_json:
-        print_json(found.to_json())
+        print_json(compare(repo, first, second).to_json())
         return
     is_coloured = is_painted() and wants_colour(repo, "color.diff")
-    code = code_diff(repo, first, second, is_coloured=is_coloured, is_stat=is_stat)
-    print_lines(repo, differences(found, width=table_width(), paint=paint), verb="diff", raw=code)
+    options = [f"--color={'always' if is_coloured else 'never'}", *(["--stat"] if is_stat else [])]
+    found = compare(repo, first, second, patch=options)
+    print_lines(repo, differences(found, width=table_width(), paint=paint), verb="diff", raw=found.patch)
 
 
 @click.command("verify")
@@ -151,7 +151,7 @@ def verify_command(experiment: str, as_json: bool) -> int:
         click.echo(f"the work tree is the code of {found.a.tag}")
     else:
         lines = changes(f"the work tree is not the code of {found.a.tag}; since then:", found.code)
-        print_lines(repo, lines[1:])
+        print_lines(repo, lines)
     return 0 if is_equal else 1
 
 
@@ -176,13 +176,13 @@ def _words(text: str, option: str) -> list[str]:
     return words
 
 
-def _meant(found: "Sequence[Experiment]", words: Sequence[str]) -> list[str]:
+def _whole_keys(found: "Sequence[Experiment]", words: Sequence[str]) -> list[str]:
     """Return the whole keys, each once, that words mean among these experiments."""
     from experimenter.keys import Keys, values_of
-    from experimenter.selection import known
+    from experimenter.selection import whole_key
 
     keys = Keys(map(values_of, found))
-    return list(dict.fromkeys(known(keys, word) for word in words))
+    return list(dict.fromkeys(whole_key(keys, word) for word in words))
 
 
 def _print_experiments(
@@ -190,7 +190,7 @@ def _print_experiments(
 ) -> None:
     from experimenter.render.experiments import csv_of, table_of
 
-    columns = None if words is None else _meant(found, words)
+    columns = None if words is None else _whole_keys(found, words)
     if as_csv:
         click.echo(csv_of(found, columns=columns, only_changed=only_changed), nl=False)
         return
@@ -216,13 +216,21 @@ def _tell_of_columns(left_out: Sequence[str]) -> None:
 
 
 def _print_groups(
-    repo: Any, found: "Sequence[Experiment]", words: Sequence[str], *, is_sorted: bool, as_json: bool, as_csv: bool
+    repo: Any,
+    found: "Sequence[Experiment]",
+    words: Sequence[str],
+    wanted: "Mapping[str, Any]",
+    *,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     from experimenter.groups import groups_of
     from experimenter.render.groups import csv_of_groups, table_of_groups
 
-    keys = _meant(found, words)
-    groups = groups_of(found, keys, is_sorted=is_sorted)
+    keys = _whole_keys(found, words)
+    groups = groups_of(found, keys, is_sorted=wanted["sort"] is not None)
+    if wanted["reverse"] and wanted["sort"] is None:
+        groups.reverse()
     if as_json:
         print_json([group.to_json() for group in groups])
     elif as_csv:

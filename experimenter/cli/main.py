@@ -174,6 +174,7 @@ def _open_standard_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115 - Python has none for a closed descriptor
     sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
 

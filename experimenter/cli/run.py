@@ -97,9 +97,10 @@ class _Rerun(click.Command):
     """Takes a command only behind `--`: two experiments can't be run again at once."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse more than one word in front of `--`."""
+        """Refuse a second word in front of `--`."""
+        behind = args[args.index("--") + 1 :] if "--" in args else []
         rest = super().parse_args(ctx, list(args))
-        if "--" not in args and ctx.params.get("command") and not ctx.resilient_parsing:
+        if not ctx.resilient_parsing and list(ctx.params.get("command") or ()) != behind:
             raise click.UsageError("a command that replaces the recorded one stands after --", ctx)
         return rest
 

@@ -133,7 +133,13 @@ def page(text: bytes, *, pager: str) -> bool:
     try:
         # As git does: with these less shows colours, and ends by itself where the text fits the screen.
         env = {"LESS": "FRX", "LV": "-c", **os.environ}
-        done = subprocess.run(["sh", "-c", pager], input=text, env=env, check=False)  # noqa: S607
+        done = subprocess.run(
+            ["sh", "-c", pager],  # noqa: S607
+            input=text,
+            env=env,
+            check=False,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, previous),
+        )
         return done.returncode not in (126, 127)  # sh could not execute it
     finally:
         signal.signal(signal.SIGINT, previous)

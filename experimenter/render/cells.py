@@ -40,7 +40,7 @@ def column_cells(values: Sequence[Any]) -> list[str]:
 
 
 def heading_of(key: str, short: str) -> str:
-    """Return what stands above the column of a key: what can be typed for it, in capitals if it is no user's key."""
+    """Return what stands above the column of a key: what can be typed for it, in capitals where that is fixed."""
     return _HEADINGS.get(key) or (key.upper() if key in KEYS or key == "id" else visible(short))
 
 
@@ -74,8 +74,10 @@ def cell(value: Any) -> str:
     """Return a value as one visible line: text as it is, anything else as JSON."""
     if value is None:
         return ""
-    if type(value) in (int, float):
-        return repr(value) if math.isfinite(value) else rounded([value])[0]
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return repr(value)
+    if type(value) is float:
+        return rounded([value])[0]
     return visible(value) if isinstance(value, str) else visible(dumps(value))
 
 

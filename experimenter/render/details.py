@@ -24,8 +24,12 @@ def details(experiment: Experiment) -> list[str]:
     for name in ("parameters", "results"):
         if parts[name]:
             lines += ["", f"{name}:", *(f"{GAP}{line}" for line in lines_of(dotted(parts[name])))]
-    lines += changes("changed since the commit that it is based on:", changed)
-    lines += changes("changed while it ran:", parts["drift"])
+    for what, lists in (
+        ("changed since the commit that it is based on:", changed),
+        ("changed while it ran:", parts["drift"]),
+    ):
+        if below := changes(what, lists):
+            lines += ["", *below]
     return [*lines, "", "its code:", f"{GAP}experimenter checkout {experiment.id} DIR"]
 
 
@@ -33,8 +37,8 @@ def changes(heading: str, lists: Any) -> list[str]:
     """Return lines with the paths of a record's lists `added`, `modified` and `deleted`; none where all are empty."""
     if not isinstance(lists, Mapping):
         return []
-    paths = [(kind, path) for kind in _CHANGES for path in lists.get(kind) or ()]
+    paths = [(kind, path) for kind in _CHANGES if isinstance(lists.get(kind), list) for path in lists[kind]]
     shown = [f"{GAP}{kind:<8}{GAP}{visible(str(path))}" for kind, path in paths]
     if lists.get("truncated"):
         shown.append(f"{GAP}and {visible(str(lists['truncated']))} more")
-    return ["", heading, *shown] if shown else []
+    return [heading, *shown] if shown else []

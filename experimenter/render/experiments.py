@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from experimenter.keys import Keys, Values, values_of
+from experimenter.keys import Keys, Values, identity_of, values_of
 from experimenter.layout import Column, Paint, Rank, laid_out, unpainted
 from experimenter.query import MISSING, as_number
 from experimenter.render.cells import AGO, age_cell, column_cells, csv_document, heading_of, local_time
-from experimenter.storable import dotted, dumps
+from experimenter.storable import dotted
 from experimenter.store import Experiment
 from experimenter.text import visible
 
@@ -22,7 +22,7 @@ _SAME, _CODE, _AGE, _DIFFERENT, _STARTED, _NAMED = range(6)
 def row(experiment: Experiment) -> dict[str, Any]:
     """Return what identifies one experiment, then its parameters and results under dotted keys."""
     body = experiment.record.body
-    values = {"tag": experiment.tag, "id": experiment.id, "code.commit": experiment.commit}
+    values = {"tag": experiment.tag, "id": experiment.id, "name": experiment.name, "code.commit": experiment.commit}
     found = {key: values.get(key, body.get(key)) for key in IDENTITY}
     for part in ("parameters", "results"):
         found |= dotted(body.get(part, {}), prefix=f"{part}.")
@@ -92,7 +92,7 @@ def _keys_of(rows: Iterable[Values]) -> list[str]:
 def _differs(rows: Sequence[Values], key: str) -> bool:
     """Say whether experiments differ in a key, or just some have it."""
     name = "started" if key == AGO else key
-    return len({dumps(values[name]) if name in values else "" for values in rows}) > 1
+    return len({identity_of(values[name]) if name in values else "" for values in rows}) > 1
 
 
 def _column(key: str, rows: Sequence[Values], keys: Keys, rank: Rank, *, now: datetime, is_short: bool) -> Column:
