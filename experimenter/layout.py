@@ -64,8 +64,15 @@ def numbers(values: Sequence[float | None]) -> list[str]:
 
     They are rounded to four significant digits, or to as many as it takes to tell different ones apart.
     """
-    texts = rounded(values)
-    parts = [_split(text) for text in texts]
+    if len({type(value) for value in values if value is not None}) > 1:
+        return _aligned(values)
+    distinct = list(dict.fromkeys(values))  # of one type, so that equal ones look alike: often they are few
+    cells = dict(zip(distinct, _aligned(distinct), strict=True))
+    return [cells[value] for value in values]
+
+
+def _aligned(values: Sequence[float | None]) -> list[str]:
+    parts = [_split(text) for text in rounded(values)]
     before = max((len(whole) for whole, _ in parts), default=0)
     after = max((len(rest) for _, rest in parts), default=0)
     return [f"{whole:>{before}}{rest:<{after}}" for whole, rest in parts]
@@ -150,6 +157,9 @@ def _significant(value: float, digits: int) -> str:
     """Return a finite float with so many significant digits, but no zeros at its end."""
     if digits == _MOST_DIGITS:
         return repr(value)  # the shortest text that stands for this very number
+    text = f"{value:.{digits}g}"
+    if "." in text and "e" not in text:
+        return text  # as most are, and this is quick
     exponent = math.floor(math.log10(abs(value))) if value else 0
     if exponent not in _PLAIN:
         mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")

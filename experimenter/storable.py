@@ -211,4 +211,14 @@ def flattened(mapping: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any
 
 def dotted(mapping: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     """Return a nested mapping as a flat one with keys such as `model.depth`."""
-    return {prefix + ".".join(path): value for path, value in flattened(mapping)}
+    found: dict[str, Any] = {}
+    _fill(found, mapping, prefix)
+    return found
+
+
+def _fill(found: dict[str, Any], mapping: Mapping[str, Any], prefix: str) -> None:
+    for key, value in mapping.items():
+        if value and isinstance(value, Mapping):
+            _fill(found, value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value

@@ -45,9 +45,9 @@ class TestTable:
     def test_has_a_heading_and_a_line_for_each_experiment(self) -> None:
         heading, first, second = table([SHORT, made(name="b")], width=None)
 
-        assert heading.split() == ["ID", "NAME", "STARTED", "AGO", "STATUS", "lr", "accuracy", "CODE"]
+        assert heading.split() == ["ID", "NAME", "STARTED", "STATUS", "lr", "accuracy", "CODE"]
         assert [word for word in first.split() if ":" not in word and "-" not in word] == [
-            id_of(SHORT.tag), "a", "0s", "completed", "0.1", "0.93", COMMIT[:8],
+            id_of(SHORT.tag), "a", "completed", "0.1", "0.93", COMMIT[:8],
         ]  # fmt: skip
         assert second.split()[:2] == [id_of(tag("b", AT)), "b"]
         assert heading.index("NAME") == first.index("a ", 9) == second.index("b ", 9)

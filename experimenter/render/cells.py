@@ -32,11 +32,13 @@ def _age(moment: datetime, now: datetime) -> str:
     return f"{elapsed_s // (365 * _DAY_S)}y"
 
 
-def column_cells(values: Sequence[Any]) -> list[str]:
-    """Return values as cells, numbers below each other where there is nothing else."""
-    if all(value in (None, MISSING) or as_number(value) is not None for value in values):
-        return numbers([None if value is MISSING else as_number(value) for value in values])
-    return [table_cell(value) for value in values]
+def column_cells(values: Sequence[Any]) -> tuple[list[str], bool]:
+    """Return values as cells, and whether they are numbers, below each other, and nothing else."""
+    found = [None if value is MISSING else as_number(value) for value in values]
+    absent = values.count(MISSING)
+    if absent < len(values) and found.count(None) == absent:
+        return numbers(found), True
+    return [table_cell(value) for value in values], False
 
 
 def heading_of(key: str, short: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from experimenter.keys import Keys, Values, identity_of, values_of
 from experimenter.layout import Column, Paint, Rank, laid_out, unpainted
-from experimenter.query import MISSING, as_number
+from experimenter.query import MISSING
 from experimenter.render.cells import AGO, age_cell, column_cells, csv_document, heading_of, local_time
 from experimenter.storable import dotted
 from experimenter.store import Experiment
@@ -22,15 +22,15 @@ _SAME, _CODE, _AGE, _DIFFERENT, _STARTED, _NAMED = range(6)
 def row(experiment: Experiment) -> dict[str, Any]:
     """Return what identifies one experiment, then its parameters and results under dotted keys."""
     body = experiment.record.body
-    values = {"tag": experiment.tag, "id": experiment.id, "name": experiment.name, "code.commit": experiment.commit}
-    found = {key: values.get(key, body.get(key)) for key in IDENTITY}
+    found = {key: body[key] for key in ("status", "started", "finished") if key in body}
+    found |= {"tag": experiment.tag, "id": experiment.id, "name": experiment.name, "code.commit": experiment.commit}
     for part in ("parameters", "results"):
         found |= dotted(body.get(part, {}), prefix=f"{part}.")
     return found
 
 
 def table_of(
-    experiments: Iterable[Experiment],
+    experiments: Sequence[Experiment],
     *,
     width: int | None,
     columns: Sequence[str] | None = None,
@@ -42,18 +42,16 @@ def table_of(
 
     `columns` are whole keys. With `only_changed` those are left out in which all experiments are the same.
     """
-    rows = [values_of(experiment) for experiment in experiments]
-    keys = Keys(rows)
-    shown = list(columns) if columns is not None else ["id", "name", "started", AGO, "status", *_keys_of(rows)]
-    if columns is None:
-        shown.append("code.commit")
+    rows: list[Values] = [(row if columns is None else values_of)(experiment) for experiment in experiments]
+    keys = Keys([*rows, *map(values_of, experiments[-1:])])  # one is enough to know what is not the user's
+    shown = list(columns) if columns is not None else _default_keys(rows, is_seen=width is not None)
     if only_changed:
         shown = [key for key in shown if key == "id" or _differs(rows, key)]
     ranks: dict[str, Rank] = {}
     if columns is not None:
         ranks = {key: (-place,) for place, key in enumerate(shown) if place}
     elif width is not None:
-        ranks = {key: _rank(key, rows) for key in shown}
+        ranks = {key: _rank(key, rows, shown) for key in shown}
     now = now or datetime.now(UTC)
     made = {key: _column(key, rows, keys, ranks.get(key), now=now, is_short=width is not None) for key in shown}
     lines, left_out = laid_out(list(made.values()), width=width, paint=paint)
@@ -79,14 +77,15 @@ def csv_of(
     return csv_document(keys, ([found.get(key) for key in keys] for found in rows))
 
 
+def _default_keys(rows: Sequence[Values], *, is_seen: bool) -> list[str]:
+    """Return what a table shows; how long ago something was is only for who sees it now."""
+    return ["id", "name", "started", *([AGO] if is_seen else []), "status", *_keys_of(rows), "code.commit"]
+
+
 def _keys_of(rows: Iterable[Values]) -> list[str]:
-    """Return the keys of all parameters, then of all results, that are no objects themselves."""
-    found: dict[str, bool] = {}
-    for values in rows:
-        for key, value in values.items():
-            found[key] = found.get(key, False) or not (isinstance(value, dict) and value)
-    leaves = [key for key, is_leaf in found.items() if is_leaf]
-    return [key for part in ("parameters.", "results.") for key in leaves if key.startswith(part)]
+    """Return the keys of all parameters, then of all results."""
+    found = dict.fromkeys(key for values in rows for key in values)
+    return [key for part in ("parameters.", "results.") for key in found if key.startswith(part)]
 
 
 def _differs(rows: Sequence[Values], key: str) -> bool:
@@ -98,22 +97,26 @@ def _differs(rows: Sequence[Values], key: str) -> bool:
 def _column(key: str, rows: Sequence[Values], keys: Keys, rank: Rank, *, now: datetime, is_short: bool) -> Column:
     heading = heading_of(key, keys.short(key))
     values = [values.get("started" if key == AGO else key, MISSING) for values in rows]
-    present = [value for value in values if value is not MISSING]
+    is_number = False
     if key == AGO:
         cells = [age_cell(value, now) for value in values]
-        return Column(heading=heading, cells=cells, is_right=True, is_rigid=True, rank=rank)
-    if key in ("started", "finished"):
+    elif key in ("started", "finished"):
         cells = [local_time(value, now=now if is_short else None) for value in values]
     elif key == "code.commit":
         cells = [visible(str(value)[:8]) for value in values]
-    elif present and all(as_number(value) is not None for value in present):
-        return Column(heading=heading, cells=column_cells(values), is_right=True, is_rigid=True, rank=rank)
     else:
-        cells = column_cells(values)
-    return Column(heading=heading, cells=cells, is_rigid=key in _RIGID, is_painted=key == "status", rank=rank)
+        cells, is_number = column_cells(values)
+    return Column(
+        heading=heading,
+        cells=cells,
+        is_right=is_number or key == AGO,
+        is_rigid=is_number or key in _RIGID,
+        is_painted=key == "status",
+        rank=rank,
+    )
 
 
-def _rank(key: str, rows: Sequence[Values]) -> Rank:
+def _rank(key: str, rows: Sequence[Values], shown: Sequence[str]) -> Rank:
     """Return how soon a column is left out."""
     if key == "id":
         return None
@@ -123,5 +126,5 @@ def _rank(key: str, rows: Sequence[Values]) -> Rank:
         return (_SAME if is_same else fixed[key], len(rows))
     part = key.partition(".")[0]
     is_rare = 2 * sum(key in values for values in rows) < len(rows)
-    place = next((list(values).index(key) - list(values).index(part) for values in rows if key in values), 0)
+    place = [other for other in shown if other.partition(".")[0] == part].index(key)
     return (_SAME if is_same else _DIFFERENT, not is_rare, -place, part == "results")

@@ -25,7 +25,7 @@ def table_of_groups(groups: Sequence[Group], *, width: int | None, paint: Paint 
     columns = []
     for key in groups[0].values:
         values = [MISSING if group.values[key] is None else group.values[key] for group in groups]
-        said = iter(column_cells(values))
+        said = iter(column_cells(values)[0])
         cells = [next(said) if group else "" for group in firsts]
         columns.append(Column(heading=heading_of(key, keys.short(key)), cells=cells))
     counts = [str(group.n) if group else "" for group in firsts]
