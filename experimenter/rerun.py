@@ -67,7 +67,6 @@ def _prefix(original: Experiment) -> bytes:
     if directory == b".":
         return b""
     if directory.startswith(b"/") or b".." in directory.split(b"/"):
-        raise CannotRerun(
-            f"{original.tag} names a directory outside of its work tree: {visible(os.fsdecode(directory))}"
-        )
+        shown = visible(os.fsdecode(directory))
+        raise CannotRerun(f"{original.tag} names a directory outside of the work tree, {shown}; it was forged")
     return directory + b"/"

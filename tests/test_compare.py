@@ -2,15 +2,18 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import EXPERIMENTER, Terminal, experimenter, make_repo, sh
+from conftest import EXPERIMENTER, Terminal, experimenter, make_repo, sh, until
 
 
 @pytest.fixture
@@ -194,8 +197,48 @@ def test_a_clean_filter_and_a_submodule_count_as_git_stores_them(repo: Path, tmp
     assert experimenter("verify", "a").returncode == 0
     sh("echo changed > a.txt; echo dirty > sub/train.py")
 
-    assert set(compared("a")["code"]["modified"]) >= {"a.txt"}
+    assert compared("a")["code"] == {"added": ["sub/train.py"], "modified": ["a.txt"], "deleted": ["sub"]}
     assert "+CHANGED\n" in experimenter("diff", "a").stdout
+
+
+def test_a_submodule_that_has_moved_is_seen_whatever_git_ignores(repo: Path, tmp_path: Path) -> None:
+    make_repo(tmp_path / "sub")
+    sh(f"git -c protocol.file.allow=always submodule --quiet add {tmp_path}/sub sub; git commit -qm sub")
+    experimenter("run", "-n", "a", "--", "true")
+    sh(
+        "git -C sub -c user.name=a -c user.email=a@b commit -q --allow-empty -m more; git config diff.ignoreSubmodules all"
+    )
+    experimenter("run", "-n", "b", "--", "true")
+
+    for words in (["a"], ["a", "b"]):
+        assert compared(*words)["code"]["modified"] == ["sub"]
+        assert "+Subproject commit" in experimenter("diff", *words).stdout
+
+
+def test_git_notes_nothing_of_what_it_converted_for_a_diff(two: Path) -> None:
+    sh("git config diff.up.textconv 'tr a-z A-Z <'; git config diff.up.cachetextconv true")
+    sh("echo '*.py diff=up' > .gitattributes; echo three > train.py")
+
+    assert "+THREE\n" in experimenter("diff", "b").stdout
+    assert sh("git for-each-ref refs/notes; git gc --quiet 2>&1") == ""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_a_diff_leaves_no_copy_of_the_users_files(repo: Path, tmp_path: Path, signum: int) -> None:
+    experimenter("run", "-n", "a", "--", "true")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    sh(
+        "git config filter.slow.clean 'touch ../filtering; sleep 100'; echo '*.txt filter=slow' > .gitattributes; echo > a.txt; echo secret > .env"
+    )
+    process = subprocess.Popen([EXPERIMENTER, "diff", "a"], env={**os.environ, "TMPDIR": str(scratch)}, process_group=0)
+    until(lambda: (tmp_path / "filtering").exists(), what="the clean filter")
+    assert list(scratch.iterdir())
+    process.send_signal(signum)
+
+    assert process.wait(timeout=20) == -signum
+    assert list(scratch.iterdir()) == []
+    os.killpg(process.pid, signal.SIGKILL)  # the filter, which git leaves behind
 
 
 def test_a_repository_with_an_odd_path_is_compared(repo: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -390,3 +391,50 @@ def test_a_pager_that_is_not_there_loses_nothing(three: Path, terminal: Callable
     screen.end()
 
     assert screen.screen.count(b"first") + screen.screen.count(b" n24 ") >= 2
+
+
+def test_odd_records_of_others_spoil_nothing(three: Path) -> None:
+    head = sh("git rev-parse HEAD").strip()
+    bodies = [
+        '{"schema": 1, "results": {"a": 1e200}}', '{"schema": 1, "results": {"a": 3e200}}',
+        '{"schema": 1, "results": {"a": ' + "9" * 400 + "}}",
+        '{"schema": 1, "parameters": ' + '{"x": ' * 600 + "1" + "}" * 601,
+        '{"schema": 1, "drift": {"modified": 5}, "code": {"changed": 7}, "command": "python x"}',
+    ]  # fmt: skip
+    for number, body in enumerate(bodies):
+        tag = f"exp_odd{number}_20261123T031936.123456Z"
+        text = f"object {head}\ntype commit\ntag {tag}\ntagger a <a@b> 0 +0000\n\n{body}\n"
+        subprocess.run(f"git update-ref refs/tags/{tag} $(git mktag)", shell=True, input=text, text=True, check=True)
+
+    for words in (
+        ["list"],
+        ["list", "--csv"],
+        ["list", "--sort", "a"],
+        ["list", "--group-by", "name"],
+        ["list", "--json"],
+    ):
+        done = experimenter(*words)
+        assert (done.returncode, done.stderr) == (
+            0,
+            "Warning: passed over the tag exp_odd3_20261123T031936.123456Z, which is no record of an experiment\n",
+        )
+    assert experimenter("show", "odd2").returncode == experimenter("show", "odd4").returncode == 0
+    assert "no command in its record" in experimenter("rerun", "odd4").stderr
+    assert (
+        json.loads(experimenter("list", "--group-by", "schema", "--where", "a > 1e100 and a < 1e300", "--json").stdout)[
+            0
+        ]["results"]["a"]["mean"]
+        == 2e200
+    )
+
+
+def test_a_broken_tag_of_others_does_not_hide_who_is_on_a_code(three: Path) -> None:
+    Path(".git/refs/tags/v1").write_text("1" * 40 + "\n")
+
+    assert names(listed("-c", "HEAD")) == ["first", "second"]
+
+
+def test_no_key_can_forge_a_line_of_ours(three: Path) -> None:
+    done = experimenter("list", "--json", "--sort", "learnin\n  removed all")
+
+    assert done.stderr == "Note: none of these experiments has 'learnin\\n  removed all'\n"

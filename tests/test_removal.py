@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from conftest import EXPERIMENTER, Terminal, detached, experimenter, make_repo, sh
-from experimenter import names
-from experimenter.errors import BadOption
+from experimenter import ExperimentData, names, removal
+from experimenter.errors import BadOption, NotRemoved, RefMoved
+from experimenter.plumbing import find_repo
 from experimenter.removal import duration
 
 
@@ -135,7 +137,75 @@ def test_mistakes_remove_nothing(three: Path, words: list[str], status: int, mes
     assert message in done.stderr
 
 
+def test_one_that_somebody_changes_meanwhile_stays_and_with_it_all(three: Path) -> None:
+    repo = find_repo(three)
+    seen = removal.chosen(repo, ["good", "bare"])
+    tag = seen[1].tag
+    sh(f"git cat-file tag {tag} | sed 's/completed/failed/' | git mktag | xargs git update-ref refs/tags/{tag}")
+
+    with pytest.raises(RefMoved, match=f"refs/tags/{tag} was changed by somebody else meanwhile"):
+        removal.remove(repo, seen, from_remote=False)
+    assert len(left()) == 3
+
+
+def test_what_brings_them_back_is_said_before_anything_goes(three: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([EXPERIMENTER, "rm", "bare", "--yes", "--json"], stdout=full, stderr=subprocess.PIPE)
+
+    assert (done.returncode, len(left())) == (1, 3)
+
+
+def test_without_a_standard_input_nobody_is_asked(three: Path) -> None:
+    done = subprocess.run(["sh", "-c", f"{EXPERIMENTER} rm bare <&-"], capture_output=True, text=True)
+
+    assert (done.returncode, len(left())) == (1, 3)
+    assert "say --yes" in done.stderr
+
+
+def test_one_that_perhaps_runs_on_another_machine_is_refused(three: Path) -> None:
+    tag = sh("git tag --list 'exp_bare_*'").strip()
+    change = 's/completed/running/; s/"host": "[^"]*"/"host": "node9"/'
+    sh(f"git cat-file tag {tag} | sed '{change}' | git mktag | xargs git update-ref refs/tags/{tag}")
+
+    done = experimenter("rm", "bare", "--yes")
+
+    assert (done.returncode, len(left())) == (1, 3)
+    assert f"is running, perhaps on another machine or by another user; if it is not: git tag -d {tag}" in done.stderr
+
+
+def test_a_dead_one_of_this_machine_can_go(three: Path) -> None:
+    tag = sh("git tag --list 'exp_bare_*'").strip()
+    sh(f"git cat-file tag {tag} | sed s/completed/running/ | git mktag | xargs git update-ref refs/tags/{tag}")
+
+    assert experimenter("rm", "bare", "--yes").returncode == 0
+
+
+def test_from_python_one_that_runs_is_refused_too(repo: Path, alive: str) -> None:
+    (tag,) = sh("git tag").split()
+
+    with pytest.raises(NotRemoved, match=f"runs; 'experimenter stop {alive}' ends it"):
+        ExperimentData(repo).delete(tag)
+    assert left() == ["alive"]
+
+
 class TestPrune:
+    def test_takes_the_logs_along(self, three: Path) -> None:
+        logs = Path(".git/experimenter/logs")
+        assert len(list(logs.glob("*.log"))) == 3
+
+        experimenter("prune", "--older-than", "0s", "--yes")
+
+        assert list(logs.iterdir()) == []
+
+    def test_survives_tags_with_impossible_dates(self, three: Path) -> None:
+        good = sh("git tag --list 'exp_good_*'").strip()
+        for moment in ("20269999T999999.999999Z", "20260230T000000.000000Z", "20250229T000000.000000Z"):
+            sh(f"git update-ref refs/tags/exp_odd_{moment} $(git rev-parse {good})")
+
+        done = experimenter("prune", "--older-than", "1d", "--dry-run", "--json")
+
+        assert (done.returncode, len(json.loads(done.stdout))) == (0, 1)  # a 29 February that was none
+
     def test_removes_what_has_no_results(self, three: Path) -> None:
         done = experimenter("prune", "--without-results", "--yes")
 
@@ -191,7 +261,7 @@ def test_a_time_is_a_number_with_its_unit(text: str, expected_s: float) -> None:
     assert duration(text, option="--older-than").total_seconds() == expected_s
 
 
-@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1y", "1 d", "1e3d", "٣d", "9" * 400 + "w"])
+@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1y", "1000000d", "1 d", "1e3d", "٣d", "9" * 400 + "w"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(BadOption, match="--older-than: '"):
         duration(text, option="--older-than")
@@ -243,6 +313,35 @@ class TestRemote:
 
         assert (done.returncode, len(left())) == (1, 3)
         assert "s3cret" not in done.stderr and "ls-remote failed" in done.stderr
+
+    def test_nothing_else_goes_along_whatever_is_set_for_pushes(self, shared: Path) -> None:
+        experimenter("run", "-n", "mine", "--", "true")
+        sh("git tag -a v1 -m private $(git tag --list 'exp_mine_*')^0; git config push.followTags true")
+        sh("git config remote.origin.mirror true; git config push.recurseSubmodules only")
+
+        done = experimenter("rm", "bare", "--remote", "--yes")
+
+        assert (done.returncode, self.theirs(shared)) == (0, ["bad", "good"]), done.stderr
+        assert sh("git tag --list v1", cwd=shared) == ""
+
+    def test_a_branch_that_follows_one_of_this_repository_has_no_remote(self, shared: Path) -> None:
+        sh("git checkout -q -b topic --track main; git tag topic")
+
+        assert experimenter("rm", "bare", "--remote", "--yes").returncode == 0
+        assert self.theirs(shared) == ["bad", "good"]
+
+    def test_one_that_is_changed_there_meanwhile_stays_on_both_sides(self, shared: Path) -> None:
+        tag = sh("git tag --list 'exp_bare_*'").strip()
+        hook = Path(".git/hooks/pre-push")
+        hook.parent.mkdir(exist_ok=True)
+        other = sh(f"git cat-file tag {tag} | sed s/completed/failed/ | git -C {shared} mktag").strip()
+        hook.write_text(f"#!/bin/sh\ngit -C {shared} update-ref refs/tags/{tag} {other}\n")
+        hook.chmod(0o755)
+
+        done = experimenter("rm", "good", "bare", "--remote", "--yes")
+
+        assert (done.returncode, len(left()), len(self.theirs(shared))) == (1, 3, 3)
+        assert "Traceback" not in done.stderr
 
     def test_the_pre_push_hook_runs_as_for_git_push(self, shared: Path) -> None:
         hook = Path(".git/hooks/pre-push")

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -206,6 +208,7 @@ def test_a_rerun_in_the_background_is_compared_later(trained: Path) -> None:
         ([], 125, "Missing argument 'EXP'"),
         (["a", "--here", "--link", "x"], 125, "--link is for --isolated"),
         (["a", "-p", "lr"], 125, "lr"),
+        (["a", "true", "--", "echo", "hi"], 125, "a command that replaces the recorded one stands after --"),
         (["a", "true"], 125, "a command that replaces the recorded one stands after --"),
         (["a", "--", "no-such-program"], 127, "no-such-program"),
     ],
@@ -311,9 +314,52 @@ def test_a_checkout_into_an_empty_folder_that_fails_leaves_nothing(trained: Path
 
 
 def test_ctrl_c_in_a_rerun_leaves_nothing(trained: Path, terminal: Callable[..., Terminal]) -> None:
-    screen = terminal(EXPERIMENTER, "rerun", "a", "-n", "b", "--", "sh", "-c", "echo ready; sleep 100")
+    screen = terminal(EXPERIMENTER, "rerun", "a", "-n", "b", "--", "sh", "-c", "echo ready; exec sleep 100")
     screen.expect("ready")
     screen.type("\x03")
     screen.end()
 
     assert sh("git tag --list 'exp_b_*'; git worktree list | wc -l") == "1\n"
+
+
+def test_checkout_from_a_sparse_repository_has_all_files_and_stays_so(trained: Path, tmp_path: Path) -> None:
+    sh("mkdir deep; echo > deep/file; git add deep; git commit -qm deep")
+    experimenter("run", "-n", "b", "--", "true")
+    sh("git sparse-checkout set other")
+
+    assert experimenter("checkout", "b", str(tmp_path / "out")).returncode == 0
+    assert (tmp_path / "out/deep/file").exists()
+    assert sh("git config --type=bool core.sparseCheckout; git status --porcelain", cwd=tmp_path / "out") == "false\n"
+    assert experimenter("rerun", "b", "-n", "c", "--", "cat", "deep/file").returncode == 0
+
+
+def test_of_two_checkouts_into_one_folder_one_wins(trained: Path, tmp_path: Path) -> None:
+    words = [EXPERIMENTER, "checkout", "a", str(tmp_path / "out")]
+    both = [subprocess.Popen(words, stderr=subprocess.DEVNULL) for _ in range(2)]
+    statuses = sorted(process.wait(timeout=60) for process in both)
+
+    assert statuses == [0, 1]
+    assert (tmp_path / "out/data.txt").read_text() == "then\n"
+    assert sh("git worktree list | wc -l") == "2\n"
+
+
+def test_a_work_tree_whose_folder_is_away_is_left_alone(trained: Path, tmp_path: Path) -> None:
+    place = tmp_path / "usb"
+    sh(f"git worktree add -q --detach {place}; git worktree lock {place}")
+    shutil.rmtree(place)
+
+    assert experimenter("checkout", "a", str(place)).returncode == 1
+    assert str(place) in sh("git worktree list")
+
+
+@pytest.mark.parametrize(
+    "change", ['s#"directory": "."#"directory": "../../x"#', 's#"directory": "."#"directory": "/tmp"#']
+)
+def test_a_forged_directory_is_refused(trained: Path, change: str) -> None:
+    tag = tag_of("a")
+    sh(f"git cat-file tag {tag} | sed '{change}' | git mktag | xargs git update-ref refs/tags/{tag}")
+
+    done = experimenter("rerun", "a")
+
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "outside of the work tree" in done.stderr
