@@ -161,6 +161,18 @@ class LogMissing(ExperimenterError):
     """An experiment has no log, or none any more."""
 
 
+class RemoteFailed(ExperimenterError):
+    """A remote repository cannot be reached, or takes nothing; `details` are what git said of it."""
+
+
+class NotShared(ExperimenterError):
+    """A remote repository did not take an experiment, or has another one under its tag."""
+
+
+class PushTooLarge(ExperimenterError):
+    """A push would send more than the user wants to leave at once."""
+
+
 class ExtraMissing(ExperimenterError):
     """A library that only some users need is not installed."""
 

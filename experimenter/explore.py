@@ -52,7 +52,7 @@ class ExperimentData:
             raise ExperimentUnknown(tag, nearest=nearest(tag, tags))
         experiment = store.read(self._repo, tag)
         removal.check(self._repo, experiment)
-        removal.remove(self._repo, [experiment], from_remote=False)
+        removal.remove(self._repo, [experiment])
 
     def to_dataframe(
         self, commit: str | None = None, must_contain_results: bool = False, **wanted: Any

@@ -45,20 +45,26 @@ class ExperimentLogger:
         parameters: Mapping[str, Any],
         directory: str | os.PathLike[str] = ".",
         description: str | None = None,
+        push: bool = False,
     ) -> None:
-        """Raise BadName for a name that cannot be one, NotStorable for parameters that JSON cannot hold."""
+        """With `push` the finished experiment is pushed to the default remote, as by `experimenter run --push`.
+
+        Raise BadName for a name that cannot be one, NotStorable for parameters that JSON cannot hold.
+        """
         self._name = names.checked(name)
         self._parameters = storable(parameters)
         if not isinstance(self._parameters, dict):
             raise BadParameters(f"parameters must be a mapping, not a {type(parameters).__name__}")
         self._directory = Path(directory)
         self._description = description
+        self._pushes = push
         self._results: Path | None = None
 
     def __enter__(self) -> Self:
         """Begin the experiment; raise ExperimenterError, with nothing left behind, if it can't be recorded."""
-        repo = find_repo(self._directory)
-        self._block = _joined_block(repo, self._parameters) or _OwnBlock(self._begin(repo))
+        self._repo = find_repo(self._directory)
+        self._settings = Settings.from_config(config(self._repo))
+        self._block = _joined_block(self._repo, self._parameters) or _OwnBlock(self._begin())
         self.tag, self.commit = self._block.tag, self._block.commit
         self.id = names.id_of(self.tag)
         self._results = self._block.results
@@ -69,7 +75,11 @@ class ExperimentLogger:
     ) -> None:
         """Settle the experiment, in the process that began it; an exception goes on."""
         self._results = None
-        self._block.leave(failed=kind is not None)
+        is_kept = self._block.leave(failed=kind is not None)
+        if is_kept and (self._pushes or self._settings.push):
+            from experimenter.share import push_unasked
+
+            push_unasked(self._repo, self.tag, self._settings)
 
     def record_results(self, results: Mapping[str, Any]) -> None:
         """Add to the results of the experiment; a key that is there already gets the new value.
@@ -84,11 +94,19 @@ class ExperimentLogger:
             raise TypeError(f"results must be a mapping, not a {type(results).__name__}")
         merge_into(self._results, above=converted)
 
-    def _begin(self, repo: Repo) -> live.Live:
-        settings = Settings.from_config(config(repo))
+    def push(self) -> None:
+        """Push the experiment as it is now to the default remote. Raises RemoteFailed, PushTooLarge, or NotShared.
+
+        The tag of one that runs says `running` there until it is pushed once more.
+        """
+        from experimenter.share import push_one
+
+        push_one(self._repo, self.tag, self._settings)
+
+    def _begin(self) -> live.Live:
         return live.begin(
-            repo,
-            settings,
+            self._repo,
+            self._settings,
             name=self._name,
             command=sys.orig_argv,
             parameters=self._parameters,
@@ -124,8 +142,9 @@ class _JoinedBlock:
         self.commit = os.environ[environment.COMMIT]
         self.results = folder / "results.json"
 
-    def leave(self, *, failed: bool) -> None:
+    def leave(self, *, failed: bool) -> bool:  # noqa: ARG002 - as that of the other
         """Leave everything to the run."""
+        return False
 
 
 class _OwnBlock:
@@ -142,13 +161,14 @@ class _OwnBlock:
         is_main = threading.current_thread() is threading.main_thread()
         self._signals = BlockSignals() if is_main else None  # only the main thread may handle signals
 
-    def leave(self, *, failed: bool) -> None:
-        """Settle the experiment; a forked child that leaves the block leaves it to its parent."""
-        if os.getpid() == self._pid:
-            with blocked():  # a second Ctrl-C comes when all is stored
-                self._settle(failed=failed)
+    def leave(self, *, failed: bool) -> bool:
+        """Settle the experiment, and say whether it is kept; a forked child leaves that to its parent."""
+        if os.getpid() != self._pid:
+            return False
+        with blocked():  # a second Ctrl-C comes when all is stored
+            return self._settle(failed=failed)
 
-    def _settle(self, *, failed: bool) -> None:
+    def _settle(self, *, failed: bool) -> bool:
         if self._signals:
             self._signals.close()
         environment.leave(self.tag)
@@ -161,7 +181,7 @@ class _OwnBlock:
         results = live.collect_results(entry) if is_kept or status == "completed" else {}
         if not is_kept and not results:
             live.remove(self._begun, status=status, exit_code=None)
-            return
+            return False
         used = usage_of_ourselves()
         resources = {
             "wall_s": round(time.monotonic() - self._started_s, 3),
@@ -170,6 +190,7 @@ class _OwnBlock:
         }
         drift = live.drift(self._begun.repo, scratch=entry.index)
         live.complete(self._begun, status=status, results=results, drift=drift, resources=resources)
+        return True
 
 
 def _joined_block(repo: Repo, parameters: Mapping[str, Any]) -> _JoinedBlock | None:

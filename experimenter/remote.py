@@ -1,56 +1,166 @@
-"""The remote repository that experiments are shared through."""
+"""The remote repository that experiments are shared through: what it has, and how tags get there and here."""
 
-from collections.abc import Mapping, Sequence
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from experimenter import store
-from experimenter.errors import GitFailed, NotRemoved
-from experimenter.plumbing import Repo, config
+from experimenter.errors import NotRemoved, RemoteFailed
+from experimenter.plumbing import Patience, Repo, Transfer, config, config_value, transfer
 from experimenter.storable import without_users
 from experimenter.store import Experiment
 
+_ATTEMPTS = 3
+_PAUSE_S = 1.0  # before the second attempt; twice that before the third
+_FEW = 50  # tags that are named one by one; git takes a second for every hundred of them among 10,000
+_PATTERN = store.ref("exp_*")
+# What git and ssh say when the network is to blame, and trying again may help.
+_NETWORK = re.compile(
+    r"could not resolve|connection (?:refused|reset|timed out|closed)|timed out|early eof|unexpected disconnect|hung up"
+    r"|unable to access .*(?:failed to connect|couldn't connect|could not connect|empty reply|recv failure|error: 50\d)"
+    r"|rpc failed|network is unreachable|no route to host|temporary failure|broken pipe|bad pack header|too slow",
+    re.IGNORECASE,
+)
+_RESULT = re.compile(r"^(?P<flag>[ +\-*!=])\t[^\t]*?:(?P<ref>\S+)\t(?P<summary>.*)$", re.MULTILINE)
 
-def default_remote(repo: Repo) -> str:
-    """Return `git config experimenter.remote`, else the remote of the branch that we are on, else `origin`."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Theirs:
+    """What a remote repository has: the tag object of each experiment, and what its branches are on."""
+
+    tags: Mapping[str, str]
+    heads: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A remote repository by the name that git knows it by, a path or a URL."""
+
+    repo: Repo
+    name: str
+    patience: Patience
+
+    @classmethod
+    def of(cls, repo: Repo, name: str | None, patience: Patience) -> Self:
+        """Return a remote; without a name that of `git config experimenter.remote`, of the branch, or `origin`."""
+        return cls(repo=repo, name=name or _default_name(repo), patience=patience)
+
+    def __str__(self) -> str:
+        return str(without_users(self.name))
+
+    def look(self) -> Theirs:
+        """Return what it has now. Raises RemoteFailed."""
+        answer = self._speak("ls-remote", "--quiet", "--", self.name, _PATTERN, "refs/heads/*")
+        tags, heads = {}, []
+        for line in answer.stdout.decode(errors="replace").splitlines():
+            oid, _, ref = line.partition("\t")
+            if ref.startswith("refs/heads/"):
+                heads.append(oid)
+            elif not ref.endswith("^{}"):
+                tags[ref.removeprefix("refs/tags/")] = oid
+        return Theirs(tags=tags, heads=heads)
+
+    def push_new(self, tags: Sequence[str], *, leave: Iterable[str]) -> Mapping[str, str]:
+        """Push tags that it does not have; return why each of those that were not taken was refused.
+
+        `leave` are our other tags, which are not pushed. Raises RemoteFailed.
+        """
+        words = [f"{store.ref(tag)}:{store.ref(tag)}" for tag in tags]
+        if len(tags) > _FEW:
+            words = [f"{_PATTERN}:{_PATTERN}", *(f"^{store.ref(tag)}" for tag in leave)]
+        return self._push(*words) if tags else {}
+
+    def replace(self, tags: Mapping[str, str]) -> Mapping[str, str]:
+        """Push tags over the values that it is known to have of them; return why those not taken were refused."""
+        leases = [f"--force-with-lease={store.ref(tag)}:{oid}" for tag, oid in tags.items()]
+        words = [f"{store.ref(tag)}:{store.ref(tag)}" for tag in tags]
+        return self._push(*leases, *words) if tags else {}
+
+    def delete(self, experiments: Sequence[Experiment]) -> None:
+        """Delete the tags that it has of these experiments, all or none, with the values that we have.
+
+        Raises NotRemoved if one has another value there, RemoteFailed if it refuses.
+        """
+        theirs = self.look().tags
+        found = [experiment for experiment in experiments if experiment.tag in theirs]
+        for experiment in found:
+            if theirs[experiment.tag] != experiment.tag_object:
+                raise NotRemoved(f"{self} has another record under {experiment.tag}; look at that one first")
+        if found:
+            leases = [f"--force-with-lease={store.ref(one.tag)}:{one.tag_object}" for one in found]
+            refused = self._push("--atomic", *leases, *(f":{store.ref(one.tag)}" for one in found))
+            if refused:
+                details = [f"{tag}: {reason}" for tag, reason in refused.items()]
+                raise RemoteFailed(f"{self} did not remove the tags; nothing was removed", details=details)
+
+    def fetch_new(self, tags: Sequence[str], *, leave: Iterable[str]) -> None:
+        """Fetch tags that we do not have, and what they need; `leave` are others of theirs. Raises RemoteFailed."""
+        words = [f"{store.ref(tag)}:{store.ref(tag)}" for tag in tags]
+        if len(tags) > _FEW:
+            words = [f"{_PATTERN}:{_PATTERN}", *(f"^{store.ref(tag)}" for tag in leave)]
+        if tags:
+            self._fetch(*words)
+
+    def records(self, tags: Mapping[str, str]) -> Mapping[str, Experiment]:
+        """Return the experiments that it has under these tags, which it has on these objects. Raises RemoteFailed."""
+        if tags:
+            self._fetch(*map(store.ref, tags))
+        return {experiment.tag: experiment for experiment in store.listing(self.repo, tags).experiments}
+
+    def _fetch(self, *refspecs: str) -> None:
+        # No setting of the user's for their own fetches: fetch.prune would delete what is only here.
+        only = ("--no-tags", "--no-prune", "--no-write-fetch-head", "--no-recurse-submodules")
+        self._speak("fetch", "--progress", *only, "--", self.name, *refspecs)
+
+    def _push(self, *words: str) -> Mapping[str, str]:
+        only = ("-c", f"remote.{self.name}.mirror=false", "push", "--no-follow-tags", "--recurse-submodules=no")
+        options = [word for word in words if word.startswith("--")]
+        refspecs = [word for word in words if not word.startswith("--")]
+        done = self._speak(*only, "--porcelain", "--progress", *options, "--", self.name, *refspecs, expected=(0, 1))
+        results = list(_RESULT.finditer(done.stdout.decode(errors="replace")))
+        if done.status and not results:
+            raise self._failure(f"cannot push to {self}", done)
+        return {
+            result["ref"].removeprefix("refs/tags/"): without_users(result["summary"])
+            for result in results
+            if result["flag"] == "!"
+        }
+
+    def _speak(self, *words: str, expected: Iterable[int] = (0,)) -> Transfer:
+        """Let git speak with the remote; try again where the network failed."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            done = transfer(self.repo, words, self.patience)
+            if done.status is None:
+                raise RemoteFailed(f"{self} did not answer in time")
+            if done.status in expected:
+                return done
+            is_network = any(map(_NETWORK.search, done.said))
+            if not is_network or attempt == _ATTEMPTS or not self._pause(_PAUSE_S * attempt):
+                break
+        often = f" (tried {attempt} times)" if attempt > 1 else ""
+        raise self._failure(f"cannot reach {self}{often}", done)
+
+    def _pause(self, for_s: float) -> bool:
+        """Wait before another attempt; say whether there is time for one."""
+        left_s = self.patience.left_s
+        if left_s is not None and left_s <= for_s:
+            return False
+        time.sleep(for_s)
+        return True
+
+    def _failure(self, message: str, done: Transfer) -> RemoteFailed:
+        """Return an error that leads with git's own first complaint."""
+        said = [str(without_users(line)) for line in done.said if not line.startswith("hint:")]
+        complaints = [line for line in said if line.startswith(("fatal:", "error:"))] or said
+        reason = f": {complaints[0].partition(': ')[2] or complaints[0]}" if complaints else ""
+        return RemoteFailed(message + reason, details=[line for line in said if line not in complaints[:1]])
+
+
+def _default_name(repo: Repo) -> str:
     if configured := config(repo).get("remote"):
         return configured[-1]
     head = repo.git("symbolic-ref", "--quiet", "HEAD", expected=(0, 1)).decode(errors="surrogateescape").strip()
-    branch = head.removeprefix("refs/heads/")
-    theirs = repo.git("config", "--get", f"branch.{branch}.remote", expected=(0, 1)) if branch else b""
-    remote = theirs.decode(errors="surrogateescape").strip()
+    remote = config_value(repo, f"branch.{head.removeprefix('refs/heads/')}.remote") if head else ""
     return remote if remote not in ("", ".") else "origin"  # `.` stands for this repository
-
-
-def delete(repo: Repo, remote: str, experiments: Sequence[Experiment]) -> None:
-    """Delete the tags that a remote repository has of these experiments, all with the values that it shows us.
-
-    Raises NotRemoved, and deletes none, if one has another value than here; GitFailed if git cannot.
-    """
-    theirs = _tags(repo, remote)
-    found = [experiment for experiment in experiments if experiment.tag in theirs]
-    for experiment in found:
-        if theirs[experiment.tag] != experiment.tag_object:
-            raise NotRemoved(
-                f"{without_users(remote)} has another record under {experiment.tag}; look at that one first"
-            )
-    if found:
-        leases = [f"--force-with-lease={store.ref(one.tag)}:{one.tag_object}" for one in found]
-        refs = [f":{store.ref(one.tag)}" for one in found]
-        # Whatever the user has set for their own pushes, nothing else goes along.
-        only = ("-c", f"remote.{remote}.mirror=false", "push", "--no-follow-tags", "--recurse-submodules=no")
-        _speak(repo, *only, "--quiet", "--atomic", *leases, "--", remote, *refs)
-
-
-def _tags(repo: Repo, remote: str) -> Mapping[str, str]:
-    """Return the tag objects that a remote repository has under the tags of experiments."""
-    answer = _speak(repo, "ls-remote", "--", remote, store.ref("exp_*")).decode(errors="replace")
-    pairs = (line.partition("\t") for line in answer.splitlines())
-    return {ref.removeprefix("refs/tags/"): oid for oid, _, ref in pairs if not ref.endswith("^{}")}
-
-
-def _speak(repo: Repo, *words: str) -> bytes:
-    """Run a git command that speaks with a remote repository, the user's hooks included."""
-    try:
-        return repo.git(*words, runs_hooks=True)
-    except GitFailed as error:
-        details = [without_users(line) for line in error.details]
-        raise GitFailed(without_users(error.message), details=details) from error

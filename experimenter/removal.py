@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from experimenter import names, registry, remote, store
+from experimenter import names, registry, store
 from experimenter.errors import BadOption, NotRemoved
 from experimenter.plumbing import Repo, delete_refs
 from experimenter.process import host
+from experimenter.remote import Remote
 from experimenter.running import is_readable
 from experimenter.selection import named
 from experimenter.state import StateFolder
@@ -57,13 +58,13 @@ def prunable(repo: Repo, *, without_results: bool, older_than: timedelta | None)
     ]
 
 
-def remove(repo: Repo, experiments: Sequence[Experiment], *, from_remote: bool) -> None:
-    """Remove the tags, all of them or none, then their logs; with `from_remote` first those of the default remote.
+def remove(repo: Repo, experiments: Sequence[Experiment], *, remote: Remote | None = None) -> None:
+    """Remove the tags, all of them or none, then their logs; first the tags that a remote has, where one is given.
 
-    Raises RefMoved if somebody changed one meanwhile, and what `remote.delete` raises.
+    Raises RefMoved if somebody changed one meanwhile, and what `Remote.delete` raises.
     """
-    if from_remote:
-        remote.delete(repo, remote.default_remote(repo), experiments)
+    if remote:
+        remote.delete(experiments)
     delete_refs(repo, {store.ref(experiment.tag): experiment.tag_object for experiment in experiments})
     state = StateFolder.of(repo)
     for experiment in experiments:

@@ -29,7 +29,8 @@ class Options:
     """What the user asked of a run. An isolated one has `links`, if only an empty list of them.
 
     They are paths relative to the top of the work tree. `code` is that of a record, for an isolated run on its code
-    state, and `rerun_of` the tag that has the record.
+    state, and `rerun_of` the tag that has the record. Afterwards it is pushed to the remote `push_to`, an empty name
+    standing for the default one.
     """
 
     name: str | None = None
@@ -39,6 +40,7 @@ class Options:
     keep: bool = False
     allow_secrets: bool = False
     links: Sequence[str] | None = None
+    push_to: str | None = None
     code: Mapping[str, Any] | None = None
     rerun_of: str | None = None
 
@@ -97,7 +99,12 @@ def run(
             else:
                 live.cancel(repo, begun.entry)
             raise
-        return _settle(begun, ran, workplace, signals, options)
+        outcome = _settle(begun, ran, workplace, signals, options)
+    if outcome.experiment and options.push_to is not None:
+        from experimenter import share  # which most runs can do without
+
+        share.push_unasked(repo, outcome.experiment.tag, settings, to=options.push_to)
+    return outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from experimenter.text import visible
 
 _SIZE = re.compile(r"(?P<number>\d{1,30}(\.\d{1,30})?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)
 _OPTIONS = {"max_file_size_bytes": "--max-file-size", "grace_s": "--grace"}
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0", "")
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -20,6 +21,9 @@ class Settings:
     max_file_size_bytes: int = 50 * 1024**2
     keep_logs: int = 100
     grace_s: float = 10.0
+    push: bool = False
+    push_timeout_s: float = 30.0
+    max_push_size_bytes: int = 200 * 1024**2
     link: tuple[str, ...] = ()
 
     @classmethod
@@ -35,6 +39,9 @@ class Settings:
             ("max_file_size_bytes", max_file_size, "maxFileSize", size_bytes),
             ("grace_s", grace, "grace", seconds),
             ("keep_logs", None, "keepLogs", _count),
+            ("push", None, "push", _truth),
+            ("push_timeout_s", None, "pushTimeout", seconds),
+            ("max_push_size_bytes", None, "maxPushSize", size_bytes),
         )
         for field, option, name, read in readers:
             if option is not None:
@@ -59,6 +66,14 @@ def seconds(text: str, *, option: str) -> float:
     if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
         raise _error(option, f"'{visible(text)}' is no number of seconds; write one such as 10 or 0.5")
     return float(text)
+
+
+def _truth(text: str, *, option: str) -> bool:
+    """Return a boolean as git-config(1) has them."""
+    word = text.lower()
+    if word not in _TRUE + _FALSE:
+        raise _error(option, f"'{visible(text)}' is neither true nor false")
+    return word in _TRUE
 
 
 def _error(option: str, reason: str) -> BadSetting:

@@ -89,7 +89,7 @@ def escaped_json(document: str) -> str:
 def readable_size(size_bytes: int) -> str:
     """Return a number of bytes as people say it, to the base of 1024: `12 bytes`, `3.5 MiB`, `156 MiB`."""
     if size_bytes < 1024:
-        return f"{size_bytes} bytes"
+        return "1 byte" if size_bytes == 1 else f"{size_bytes} bytes"
     power = min(3, (size_bytes.bit_length() - 1) // 10)
     size = size_bytes / 1024**power
     return f"{size:.{0 if size >= 100 else 1}f} {' KMG'[power]}iB"

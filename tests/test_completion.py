@@ -16,7 +16,8 @@ from conftest import Terminal, detached, experimenter, make_repo, sh, tags, unti
 from experimenter import names
 
 COMMANDS = [
-    "checkout", "completion", "diff", "list", "logs", "prune", "ps", "rerun", "rm", "run", "show", "stop", "verify", "wait"
+    "checkout", "completion", "diff", "list", "logs", "prune", "ps", "pull", "push", "rerun", "rm", "run", "show", "stop",
+    "verify", "wait",
 ]  # fmt: skip
 LINES = {
     "bash": 'eval "$(experimenter completion bash)"',

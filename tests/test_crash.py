@@ -209,7 +209,7 @@ def steps(tmp_path: Path) -> Callable[[str], Steps]:
                 Path(experimenter_package.__file__).parent, quiet=1
             )  # or the calls change when another does
             place, trace = Place.of(scene, tmp_path / "traced"), tmp_path / "trace"
-            place.play(*TRACE, "-f", "--seccomp-bpf", "-o", str(trace), *SCENES[scene])
+            place.play(*TRACE, "-v", "-f", "--seccomp-bpf", "-o", str(trace), *SCENES[scene])
             _known_steps[scene] = read_trace(trace.read_text())
         return _known_steps[scene]
 

@@ -16,12 +16,12 @@ LEVELS = [
     {"editable", "entry", "keys", "signals"},
     {"compare", "registry", "remote", "selection"},
     {"groups"},
-    {"leftovers", "live", "running"},
+    {"leftovers", "live", "running", "share"},
     {"logs", "removal", "render", "rerun", "settle", "workplace"},
     {"explore", "logger", "run", "stop"},
     {"cli"},
 ]
-PACKAGES = ("cli", "process", "render")  # whose modules may import each other
+PACKAGES = ("cli", "plumbing", "process", "render")  # whose modules may import each other
 DOORS = {
     "git": {"plumbing"},
     "psutil": {"process"},

@@ -9,7 +9,7 @@ import click
 
 from experimenter.cli.completion import complete_experiment
 from experimenter.cli.main import find_current_repo, speak
-from experimenter.cli.printing import paint, print_json, print_lines, table_width
+from experimenter.cli.printing import paint, patience, print_json, print_lines, table_width
 
 if TYPE_CHECKING:
     from experimenter.store import Experiment
@@ -110,6 +110,7 @@ def _remove(repo: Any, found: "Sequence[Experiment]", *, yes: bool, as_json: boo
     """Show what would go, ask, remove it, and say how to bring it back."""
     from experimenter import removal
     from experimenter.errors import NotRemoved
+    from experimenter.remote import Remote
 
     if not as_json or not yes:
         _print_table(repo, found, err=as_json)
@@ -127,7 +128,7 @@ def _remove(repo: Any, found: "Sequence[Experiment]", *, yes: bool, as_json: boo
         for experiment in found:
             click.echo(f"  {removal.restoring(experiment)}")
     sys.stdout.flush()
-    removal.remove(repo, found, from_remote=from_remote)
+    removal.remove(repo, found, remote=Remote.of(repo, None, patience()) if from_remote else None)
 
 
 def _confirms(question: str) -> bool:

@@ -24,6 +24,8 @@ _COMMANDS = {
     "logs": "experimenter.cli.control",
     "prune": "experimenter.cli.back",
     "ps": "experimenter.cli.control",
+    "pull": "experimenter.cli.share",
+    "push": "experimenter.cli.share",
     "rerun": "experimenter.cli.run",
     "rm": "experimenter.cli.back",
     "run": "experimenter.cli.run",

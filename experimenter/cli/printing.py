@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from experimenter.plumbing import Repo
+    from experimenter.plumbing import Patience, Repo
 
 _COLOURS = {
     "queued": "blue", "running": "cyan", "completed": "green",
@@ -48,6 +48,17 @@ def print_lines(repo: "Repo", lines: Sequence[str], *, verb: str = "", raw: byte
         if users not in ("", "cat") and page(text, pager=users):
             return
     click.echo(text, nl=False)
+
+
+def patience() -> "Patience":
+    """Return how a transfer goes that a person may watch: they are asked, and see its progress, on a terminal."""
+    from experimenter.plumbing import Patience
+
+    def tell(line: str) -> None:
+        click.echo(f"\r{line}\x1b[K" + ("\n" if line.endswith("done.") else ""), nl=False, err=True)
+
+    is_seen = sys.stderr.isatty()
+    return Patience(is_attended=sys.stdin.isatty() and is_seen, on_progress=tell if is_seen else None)
 
 
 def print_json(value: Any) -> None:

@@ -34,6 +34,10 @@ _OPTIONS = [
         "--results", "results_file", metavar="FILE", type=click.Path(path_type=Path),
         help="A JSON object that the command itself writes: its results.",
     ),
+    click.option(
+        "--push", "push_to", metavar="[REMOTE]", is_flag=False, flag_value="",
+        help="Push the finished tag; without REMOTE to that of git config, the branch's or origin.",
+    ),
     click.option("--keep", is_flag=True, help="Keep the record also when the command fails or is stopped."),
     click.option("-d", "--detach", is_flag=True, help="Run in the background: print the id, send output to the log."),
     click.option("--isolated", is_flag=True, help="Run in a private work tree of exactly the code state."),
@@ -185,6 +189,8 @@ def _start(
     if asked["name"] is not None:
         names.checked(asked["name"])
     settings = Settings.from_config(config(repo), max_file_size=max_file_size, grace=grace)
+    if settings.push and asked["push_to"] is None:
+        asked["push_to"] = ""
     options = Options(
         parameters=parameters,
         results_file=results_file and results_file.absolute(),  # the command may remove the folder we are in

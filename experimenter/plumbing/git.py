@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from experimenter.errors import GitFailed, GitMissing, GitTooOld, NotAWorkTree, RefExists, RefMoved
 from experimenter.text import quoted, visible
@@ -132,14 +133,19 @@ def config(repo: Repo) -> dict[str, list[str]]:
     return found
 
 
+def config_value(repo: Repo, key: str) -> str:
+    """Return what the user has set for a key of git's own; empty if nothing."""
+    answer = repo.git("config", "--get", key, expected=(0, 1))
+    return answer.decode(errors="surrogateescape").removesuffix("\n")
+
+
 def pager(repo: Repo, verb: str = "") -> str:
     """Return the user's pager, a shell command, for output like a git verb's; `cat`, or nothing, if they want none."""
-    own = repo.git("config", "--get", f"pager.{verb}", expected=(0, 1)) if verb else b""
-    said = own.strip().lower()
-    if said in (b"false", b"no", b"off", b"0"):  # the booleans of git-config(1)
+    own = config_value(repo, f"pager.{verb}") if verb else ""
+    if own.lower() in ("false", "no", "off", "0"):  # the booleans of git-config(1)
         return ""
-    is_command = said not in (b"", b"true", b"yes", b"on", b"1")
-    return os.fsdecode((own if is_command else repo.git("var", "GIT_PAGER")).removesuffix(b"\n"))
+    is_command = own.lower() not in ("", "true", "yes", "on", "1")
+    return own if is_command else os.fsdecode(repo.git("var", "GIT_PAGER").removesuffix(b"\n"))
 
 
 def wants_colour(repo: Repo, setting: str) -> bool:
@@ -190,6 +196,27 @@ def run(
     runs_hooks: bool = False,
 ) -> bytes:
     """Run git with `words` in `directory` and return its stdout; raise GitFailed for a status not `expected`."""
+    running = start(directory, words, env=env, runs_hooks=runs_hooks)
+    process = running.proc
+    try:
+        stdout, stderr = process.communicate(stdin)
+    except BaseException:  # a signal
+        process.terminate()
+        process.wait()
+        raise
+    if process.returncode not in expected:
+        raise failure(directory, words, process.returncode, stderr.decode(errors="replace"))
+    assert isinstance(stdout, bytes)
+    return stdout
+
+
+def start(
+    directory: Path, words: Sequence[str | bytes], *, env: Mapping[str, str] | None, runs_hooks: bool, **place: Any
+) -> Any:
+    """Start git, its standard streams being pipes, and return what has its Popen in `proc`, and ends it when it goes.
+
+    `place` is for Popen.
+    """
     inherited = [variable for variable in _INHERITED if variable in os.environ]
     dropped = ["env", *(word for variable in inherited for word in ("-u", variable))] if inherited else []
     # GitPython sets LC_ALL=C, which the user's clean filters would inherit; an empty one counts as unset (POSIX).
@@ -199,24 +226,13 @@ def run(
     settings = [word for setting in chosen for word in ("-c", setting)]
     command = [*dropped, Git.GIT_PYTHON_GIT_EXECUTABLE, "-C", str(directory), *settings, *words]
     try:
-        running = Git().execute(command, env=ours, istream=_PIPE, as_process=True)
+        running = Git().execute(command, env=ours, istream=_PIPE, as_process=True, **place)
     except GitCommandNotFound as error:
         raise GitMissing("git cannot be executed; install git 2.30 or later, or put it on the PATH") from error
-    process = running.proc
-    assert process is not None
-    try:
-        stdout, stderr = process.communicate(stdin)
-    except BaseException:  # a signal
-        process.terminate()
-        process.wait()
-        raise
-    if process.returncode not in expected:
-        raise _failure(directory, words, process.returncode, stderr.decode(errors="replace"))
-    assert isinstance(stdout, bytes)
-    return stdout
+    return running
 
 
-def _failure(directory: Path, words: Sequence[str | bytes], status: int, stderr: str) -> GitFailed:
+def failure(directory: Path, words: Sequence[str | bytes], status: int, stderr: str) -> GitFailed:
     """Return an error that leads with git's own first complaint; what else git said follows."""
     lines = [visible(line) for line in stderr.splitlines() if line and not line.startswith("hint:")]
     complaints = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines

@@ -1,0 +1,95 @@
+"""Commands that share experiments through a remote repository: push, pull."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from experimenter.cli.completion import complete_experiment
+from experimenter.cli.main import find_current_repo, speak
+from experimenter.cli.printing import patience, print_json
+
+if TYPE_CHECKING:
+    from experimenter.share import Shared
+
+
+@click.command("push")
+@click.argument("experiments", metavar="[EXP]...", nargs=-1, shell_complete=complete_experiment)
+@click.option("--remote", "name", metavar="R", help="Where to: a remote, a path or a URL.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go, and how large it is.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def push_command(experiments: tuple[str, ...], name: str | None, dry_run: bool, as_json: bool) -> int:
+    """Send experiments to a remote repository, with the code that they ran on.
+
+    Without EXP: all finished ones that it lacks. The remote is that of --remote, else of 'git config
+    experimenter.remote', else the branch's, else origin. Only tags exp_* travel. A finished record
+    replaces an unfinished one there; of two different finished ones both stay where they are, and
+    the tag is named as a conflict (exit 1).
+
+    \b
+    Examples:
+      experimenter push
+      experimenter push baseline --remote team --dry-run
+    """  # noqa: D301 - \b is click's mark
+    speak()
+    from experimenter import share
+    from experimenter.plumbing import config
+    from experimenter.remote import Remote
+    from experimenter.selection import named
+    from experimenter.settings import Settings
+
+    repo = find_current_repo()
+    settings = Settings.from_config(config(repo))
+    tags = [one.tag for one in named(repo, *experiments)] if experiments else None
+    remote = Remote.of(repo, name, patience())
+    shared = share.push(repo, remote, tags, max_size_bytes=settings.max_push_size_bytes, is_dry=dry_run)
+    return _tell(shared, "to push to" if dry_run else "pushed to", as_json=as_json, is_listed=dry_run, has_size=True)
+
+
+@click.command("pull")
+@click.option("--remote", "name", metavar="R", help="Where from: a remote, a path or a URL.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def pull_command(name: str | None, as_json: bool) -> int:
+    """Collect the experiments of a remote repository that are not here, with the code that they ran on.
+
+    The remote is found as by 'experimenter push'. A finished record replaces an unfinished one here;
+    of two different finished ones both stay, and the tag is named as a conflict (exit 1).
+
+    \b
+    Example:
+      experimenter pull && experimenter list
+    """  # noqa: D301 - \b is click's mark
+    speak()
+    from experimenter import share
+    from experimenter.remote import Remote
+
+    repo = find_current_repo()
+    shared = share.pull(repo, Remote.of(repo, name, patience()))
+    return _tell(shared, "pulled from", as_json=as_json, is_listed=False, has_size=False)
+
+
+def _tell(shared: "Shared", what: str, *, as_json: bool, is_listed: bool, has_size: bool) -> int:
+    """Say what was shared, and what was not; return our exit status."""
+    from experimenter.text import visible
+
+    if as_json:
+        print_json(shared.to_json())
+    else:
+        for tag in shared.tags if is_listed else ():
+            click.echo(tag)
+        click.echo(f"{_counted(shared.tags)} {what} {visible(shared.remote)}{_sized(shared) if has_size else ''}")
+    conflicts = dict.fromkeys(shared.conflicts, "finished differently on both sides; both stay")
+    for tag, reason in (conflicts | dict(shared.refused)).items():
+        click.echo(f"Error: {tag}: {visible(reason)}", err=True)
+    return 1 if shared.conflicts or shared.refused else 0
+
+
+def _counted(tags: Sequence[str]) -> str:
+    return "1 experiment" if len(tags) == 1 else f"{len(tags)} experiments"
+
+
+def _sized(shared: "Shared") -> str:
+    from experimenter.text import readable_size
+
+    objects = "1 new object" if shared.objects == 1 else f"{shared.objects} new objects"
+    return f" ({objects}, {readable_size(shared.size_bytes)} of files)" if shared.tags else ""

@@ -1,0 +1,199 @@
+"""Shares experiments: sends those that a remote repository lacks, and collects those that we lack."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from experimenter import registry, store
+from experimenter.errors import ExperimenterError, NotShared, PushTooLarge, RefExists, RefMoved
+from experimenter.plumbing import Patience, Repo, update_ref
+from experimenter.remote import Remote, Theirs
+from experimenter.settings import Settings
+from experimenter.store import Experiment
+from experimenter.text import readable_size, visible
+
+_log = logging.getLogger("experimenter")
+_ROUNDS = 3  # looks at what the remote has, where others push meanwhile
+_UNFINISHED = ("queued", "running")
+_SHOWN_PATHS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What was sent or collected; the tags in conflict, which both sides have finished differently; what was refused.
+
+    `objects` and `size_bytes` are what a push sends besides the tags themselves.
+    """
+
+    remote: str
+    tags: Sequence[str] = ()
+    conflicts: Sequence[str] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    objects: int = 0
+    size_bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `push --json` and `pull --json` print."""
+        return {
+            "remote": self.remote,
+            "tags": list(self.tags),
+            "conflicts": list(self.conflicts),
+            "refused": dict(self.refused),
+            "objects": self.objects,
+            "size_bytes": self.size_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """Which tags are to be pushed: new ones, and ones over the unfinished value that the remote has."""
+
+    new: Sequence[str]
+    replacing: Mapping[str, str]
+    conflicts: Sequence[str]
+    leave: Sequence[str]
+
+    @property
+    def tags(self) -> list[str]:
+        return [*self.new, *self.replacing]
+
+
+def push(
+    repo: Repo, remote: Remote, tags: Sequence[str] | None = None, *, max_size_bytes: int, is_dry: bool = False
+) -> Shared:
+    """Send experiments to a remote: these `tags`, or all finished ones that it lacks; say what was sent.
+
+    A finished record replaces an unfinished one there. Of two different finished ones both stay, and the tag is a
+    conflict. Raises PushTooLarge, before anything leaves, if the new files are larger than `max_size_bytes`, and
+    RemoteFailed.
+    """
+    sent: list[str] = []
+    refused: dict[str, str] = {}
+    weight = 0, 0
+    for _ in range(_ROUNDS):
+        theirs = remote.look()
+        plan = _plan(repo, remote, theirs, tags, refused)
+        if sent == [] and not refused:
+            weight = _weigh(repo, plan, theirs, max_size_bytes)
+        if is_dry or not plan.tags:
+            break
+        failed = {**remote.push_new(plan.new, leave=plan.leave), **remote.replace(plan.replacing)}
+        sent += [tag for tag in plan.tags if tag not in failed]
+        # What somebody else pushed meanwhile is looked at again; what the remote itself declines is not.
+        refused |= {tag: reason for tag, reason in failed.items() if reason.startswith("[remote rejected]")}
+        if len(failed) == len(refused):
+            break
+    return Shared(
+        remote=str(remote),
+        tags=plan.tags if is_dry else sent,
+        conflicts=plan.conflicts,
+        refused=refused,
+        objects=weight[0],
+        size_bytes=weight[1],
+    )
+
+
+def push_one(repo: Repo, tag: str, settings: Settings, *, to: str | None = None) -> str:
+    """Push one experiment when nobody may be there to be asked, in the time that `settings` allow; return where to.
+
+    An empty `to` stands for the default remote. Raises RemoteFailed, PushTooLarge, or NotShared with the reason.
+    """
+    remote = Remote.of(repo, to, Patience(until_s=time.monotonic() + settings.push_timeout_s))
+    shared = push(repo, remote, [tag], max_size_bytes=settings.max_push_size_bytes)
+    if shared.conflicts:
+        raise NotShared(f"{remote} has another finished record under {tag}; both stay")
+    if shared.refused:
+        raise NotShared(f"{remote} refused {tag}: {shared.refused[tag]}")
+    return str(remote)
+
+
+def push_unasked(repo: Repo, tag: str, settings: Settings, *, to: str | None = None) -> None:
+    """Push one experiment as `push_one` does, and tell what came of it; nothing is raised."""
+    try:
+        _log.info("pushed %s to %s", tag, visible(push_one(repo, tag, settings, to=to)))
+    except ExperimenterError as error:
+        _log.warning(
+            "%s was not pushed, 'experimenter push' sends it later: %s",
+            tag,
+            "\n  ".join([error.message, *error.details]),
+        )
+
+
+def pull(repo: Repo, remote: Remote) -> Shared:
+    """Collect the experiments of a remote that we lack, and finished records of those that are unfinished here.
+
+    Of two different finished ones both stay, and the tag is a conflict. Raises RemoteFailed.
+    """
+    theirs = remote.look().tags
+    ours = store.tag_objects(repo)
+    new = [tag for tag in theirs if tag not in ours]
+    differing = {tag: oid for tag, oid in theirs.items() if tag in ours and ours[tag] != oid}
+    remote.fetch_new(new, leave=list(differing))
+    found = remote.records(differing)
+    mine = _records(repo, {tag: ours[tag] for tag in differing})
+    replaced, conflicts = [], []
+    for tag, oid in differing.items():
+        if _is_finished(found.get(tag)) and not _is_finished(mine.get(tag)) and not registry.is_alive(repo, tag):
+            try:
+                update_ref(repo, store.ref(tag), new=oid, old=ours[tag])
+                replaced.append(tag)
+            except (RefMoved, RefExists):  # it has just been finished here
+                conflicts.append(tag)
+        elif _is_finished(found.get(tag)) and _is_finished(mine.get(tag)):
+            conflicts.append(tag)
+    return Shared(remote=str(remote), tags=[*new, *replaced], conflicts=conflicts)
+
+
+def _plan(
+    repo: Repo, remote: Remote, theirs: Theirs, wanted: Sequence[str] | None, refused: Mapping[str, str]
+) -> _Plan:
+    ours = store.tag_objects(repo)
+    asked = [tag for tag in (ours if wanted is None else wanted) if tag in ours and tag not in refused]
+    lacking = {tag: ours[tag] for tag in asked if tag not in theirs.tags}
+    differing = {tag: ours[tag] for tag in asked if theirs.tags.get(tag, ours[tag]) != ours[tag]}
+    mine = _records(repo, lacking | differing)
+    there = remote.records({tag: theirs.tags[tag] for tag in differing})
+    # One that runs is sent only if it is named: were it to fail, nobody would take it away there.
+    new = [tag for tag in lacking if tag in mine and (wanted is not None or _is_finished(mine[tag]))]
+    replacing, conflicts = {}, []
+    for tag in differing:
+        if _is_finished(mine.get(tag)) and tag in there and not _is_finished(there[tag]):
+            replacing[tag] = theirs.tags[tag]
+        elif _is_finished(mine.get(tag)) and _is_finished(there.get(tag)):
+            conflicts.append(tag)
+    sending = set(new)
+    leave = [tag for tag, oid in ours.items() if tag not in sending and theirs.tags.get(tag) != oid]
+    return _Plan(new=new, replacing=replacing, conflicts=conflicts, leave=leave)
+
+
+def _records(repo: Repo, objects: Mapping[str, str]) -> dict[str, Experiment]:
+    return {experiment.tag: experiment for experiment in store.listing(repo, objects).experiments}
+
+
+def _is_finished(experiment: Experiment | None) -> bool:
+    return experiment is not None and experiment.status not in _UNFINISHED
+
+
+def _weigh(repo: Repo, plan: _Plan, theirs: Theirs, max_size_bytes: int) -> tuple[int, int]:
+    """Return how many objects are new to the remote, as far as we know, and the size of the files among them."""
+    # Of a commit that is known, but no parent of a new one, git leaves out the files only if its tree is named.
+    known = "".join(f"^{oid}\n^{oid}^{{tree}}\n" for oid in [*theirs.heads, *theirs.tags.values()])
+    asked = "".join(f"{store.ref(tag)}\n" for tag in plan.tags) + known
+    new = repo.git("rev-list", "--objects", "--ignore-missing", "--stdin", stdin=asked.encode()) if plan.tags else b""
+    sizes = repo.git("cat-file", "--batch-check=%(objecttype) %(objectsize) %(rest)", "--buffer", stdin=new)
+    files = []
+    for line in sizes.splitlines():
+        kind, size, path = line.split(b" ", 2) if line.count(b" ") > 1 else (*line.split(b" "), b"")
+        if kind == b"blob":
+            files.append((int(size), path))
+    total = sum(size for size, _ in files)
+    if total > max_size_bytes:
+        largest = sorted(files, reverse=True)[:_SHOWN_PATHS]
+        raise PushTooLarge(
+            f"the new files are {readable_size(total)}, more than the {readable_size(max_size_bytes)} of"
+            " git config experimenter.maxPushSize; raise that, or push to a place for such files",
+            details=[f"{readable_size(size)}  {visible(path.decode(errors='replace'))}" for size, path in largest],
+        )
+    return len(new.splitlines()), total

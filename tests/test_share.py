@@ -1,0 +1,392 @@
+"""Sharing: what is sent and collected over a path, by two who push at once, by itself; and what is refused."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import EXPERIMENTER, Terminal, detached, experimenter, make_repo, sh, until
+from experimenter import names
+
+
+@pytest.fixture
+def team(repo: Path, tmp_path: Path) -> Path:
+    """A bare repository that is the origin of the one we are in; it has nothing yet."""
+    bare = tmp_path / "team.git"
+    sh(f"git init -q --bare -b main {bare}; git remote add origin {bare}; git push -q origin main")
+    return bare
+
+
+@pytest.fixture
+def colleague(team: Path, tmp_path: Path) -> Path:
+    """A clone of somebody else's."""
+    sh(f"git clone -q {team} {tmp_path}/colleague; git -C {tmp_path}/colleague config user.name other")
+    return tmp_path / "colleague"
+
+
+def run(name: str, *options: str, cwd: Path | None = None) -> str:
+    """Run an experiment with a result; return its tag."""
+    done = experimenter("run", "-n", name, *options, "--", "echo", 'EXPERIMENTER_RESULTS {"a": 1}', cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return sh(f"git tag --list 'exp_{name}_*'", cwd=cwd).split()[-1]
+
+
+def rewritten(tag: str, change: str, cwd: Path | None = None) -> str:
+    """Change the record of a tag by sed; return its new object."""
+    sh(f"git cat-file tag {tag} | sed '{change}' | git mktag | xargs git update-ref refs/tags/{tag}", cwd=cwd)
+    return object_of(tag, cwd)
+
+
+def object_of(tag: str, cwd: Path | None = None) -> str:
+    return sh(f"git rev-parse refs/tags/{tag}", cwd=cwd).strip()
+
+
+def tags_in(place: Path) -> list[str]:
+    return [names.name_of(tag) for tag in sh("git tag --list 'exp_*'", cwd=place).split()]
+
+
+def test_what_is_pushed_is_pulled_by_others_with_its_code(team: Path, colleague: Path) -> None:
+    sh("echo edited > train.py")
+    tag = run("a", "-p", "lr=0.1")
+
+    pushed = experimenter("push")
+    pulled = experimenter("pull", cwd=colleague)
+
+    assert re.fullmatch(r"1 experiment pushed to origin \(\d new objects, 7 bytes of files\)\n", pushed.stdout)
+    assert (pulled.stdout, pulled.stderr) == ("1 experiment pulled from origin\n", "")
+    assert object_of(tag, colleague) == object_of(tag)
+    assert sh(f"git show {tag}^0:train.py", cwd=colleague) == "edited\n"
+    assert experimenter("list", "--json", cwd=colleague).stdout == experimenter("list", "--json").stdout
+    assert experimenter("push").stdout == "0 experiments pushed to origin\n"
+    assert experimenter("pull", cwd=colleague).stdout == "0 experiments pulled from origin\n"
+
+
+def test_only_experiments_travel_whatever_is_set(team: Path, colleague: Path) -> None:
+    run("a")
+    sh("git tag -a v1 -m private exp_a_*^0 2>/dev/null || git tag -a v1 -m private $(git tag --list 'exp_a_*')^0")
+    sh("git config push.followTags true; git config remote.origin.mirror true; git branch private")
+    sh("git config push.default matching; git config push.recurseSubmodules only")
+    before = sh("git for-each-ref refs/heads", cwd=team)
+
+    assert experimenter("push").returncode == 0
+    assert (sh("git for-each-ref refs/heads", cwd=team), sh("git tag", cwd=team).split()) == (
+        before,
+        sh("git tag --list 'exp_*'").split(),
+    )
+
+
+def test_a_pull_prunes_nothing_whatever_is_set(team: Path, colleague: Path) -> None:
+    run("a")
+    experimenter("push")
+    run("mine", cwd=colleague)
+    sh(
+        "git config fetch.prune true; git config fetch.pruneTags true; git config remote.origin.tagOpt --tags",
+        cwd=colleague,
+    )
+    sh("git tag v1; git push -q origin v1")
+    head = (colleague / ".git/FETCH_HEAD").exists()
+
+    assert experimenter("pull", cwd=colleague).returncode == 0
+
+    assert tags_in(colleague) == ["a", "mine"]
+    assert sh("git tag --list v1", cwd=colleague) == ""
+    assert (colleague / ".git/FETCH_HEAD").exists() is head
+
+
+@pytest.mark.parametrize("words", [["--remote", "lab"], []])
+def test_the_remote_is_chosen(team: Path, words: list[str]) -> None:
+    tag = run("a")
+    sh("git remote rename origin lab")
+    if not words:
+        assert experimenter("push").returncode == 1
+        sh("git config experimenter.remote lab")
+
+    assert experimenter("push", *words).stdout.startswith("1 experiment pushed to lab ")
+    assert experimenter("push", tag, "--remote", str(team)).stdout == f"0 experiments pushed to {team}\n"
+
+
+def test_one_that_runs_is_pushed_only_by_name_and_replaced_when_it_has_finished(team: Path, colleague: Path) -> None:
+    id_ = detached(
+        "-n",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        "while [ ! -e ../finish ]; do sleep 0.05; done; echo 'EXPERIMENTER_RESULTS {\"a\": 1}'",
+    )
+    (tag,) = sh("git tag --list 'exp_*'").split()
+    assert experimenter("push").stdout == "0 experiments pushed to origin\n"
+    assert experimenter("push", id_).stdout.startswith("1 experiment pushed ")
+    experimenter("pull", cwd=colleague)
+    Path("../finish").touch()
+    experimenter("wait", id_)
+
+    assert experimenter("push").stdout.startswith("1 experiment pushed ")
+    assert experimenter("pull", cwd=colleague).stdout == "1 experiment pulled from origin\n"
+    assert object_of(tag) == object_of(tag, team) == object_of(tag, colleague)
+
+
+def test_two_finished_records_are_a_conflict_and_the_rest_travels(team: Path, colleague: Path) -> None:
+    tag = run("a")
+    experimenter("push")
+    experimenter("pull", cwd=colleague)
+    theirs = rewritten(tag, 's/"a": 1/"a": 2/', colleague)
+    sh(f"git push -q --force origin refs/tags/{tag}", cwd=colleague)
+    run("b")
+    run("c", cwd=colleague)
+    ours = object_of(tag)
+
+    pushed = experimenter("push")
+    pulled = experimenter("pull")
+
+    said = f"Error: {tag}: finished differently on both sides; both stay\n"
+    assert (pushed.returncode, pushed.stderr) == (pulled.returncode, pulled.stderr) == (1, said)
+    assert (object_of(tag), object_of(tag, team)) == (ours, theirs)
+    assert tags_in(team) == ["a", "b"]
+    found = json.loads(experimenter("push", "--json").stdout)
+    assert (found["conflicts"], found["tags"]) == ([tag], [])
+    assert experimenter("push", "b").returncode == 0
+
+
+def test_one_that_was_removed_on_one_side_stays_on_the_other(team: Path, colleague: Path) -> None:
+    for name in ("a", "b"):
+        run(name)
+    experimenter("push")
+    experimenter("pull", cwd=colleague)
+    sh("git tag -d $(git tag --list 'exp_a_*')")
+    sh("git tag -d $(git tag --list 'exp_b_*')", cwd=team)
+
+    experimenter("pull")
+
+    assert (tags_in(Path.cwd()), tags_in(team), tags_in(colleague)) == (["a", "b"], ["a"], ["a", "b"])
+
+
+def test_many_go_together_but_for_those_that_run(team: Path, colleague: Path) -> None:
+    tag = run("seed")
+    stream = "".join(
+        f"create refs/tags/exp_n{number}_20261123T031936.123456Z {object_of(tag)}\n" for number in range(200)
+    )
+    subprocess.run(["git", "update-ref", "--stdin"], input=stream, text=True, check=True)
+    rewritten("exp_n7_20261123T031936.123456Z", "s/completed/running/")
+
+    assert experimenter("push").stdout.startswith("200 experiments pushed to origin (")
+    assert "n7" not in tags_in(team) and len(tags_in(team)) == 200
+    run("seed2", cwd=colleague)
+    assert experimenter("pull", cwd=colleague).stdout == "200 experiments pulled from origin\n"
+
+
+def test_two_who_push_at_once_lose_nothing(team: Path, colleague: Path) -> None:
+    for place in (Path.cwd(), colleague):
+        seed = object_of(run("seed", cwd=place), place)
+        who = place.name
+        stream = "".join(
+            f"create refs/tags/exp_{who}{number}_20261123T031936.123456Z {seed}\n" for number in range(200)
+        )
+        subprocess.run(["git", "update-ref", "--stdin"], input=stream, text=True, check=True, cwd=place)
+    both = [
+        subprocess.Popen([EXPERIMENTER, "push"], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for place in (Path.cwd(), colleague)
+    ]
+    said = [process.communicate(timeout=60) for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], said
+    assert len(tags_in(team)) == 402
+
+
+def test_a_remote_that_refuses_one_takes_the_rest(team: Path) -> None:
+    hook = team / "hooks/update"
+    hook.write_text("#!/bin/sh\ncase $1 in *exp_bad_*) echo 'not this one' >&2; exit 1;; esac\n")
+    hook.chmod(0o755)
+    bad = run("bad")
+    run("good")
+
+    done = experimenter("push")
+
+    assert (done.returncode, tags_in(team)) == (1, ["good"])
+    assert done.stderr == f"Error: {bad}: [remote rejected] (hook declined)\n"
+
+
+def test_what_is_too_large_is_refused_before_anything_leaves(team: Path) -> None:
+    sh(
+        "git config experimenter.maxPushSize 1M; head -c 2000000 /dev/urandom > large.bin; head -c 9000 /dev/urandom > small.bin"
+    )
+    run("a")
+
+    done = experimenter("push")
+
+    assert (done.returncode, tags_in(team)) == (1, [])
+    first, *paths = done.stderr.splitlines()
+    assert first.startswith(
+        "Error: the new files are 1.9 MiB, more than the 1.0 MiB of git config experimenter.maxPushSize"
+    )
+    assert paths[:2] == ["  1.9 MiB  large.bin", "  8.8 KiB  small.bin"]
+    sh("git config experimenter.maxPushSize 10M")
+    experimenter("push")
+    sh("git config experimenter.maxPushSize 1M; echo > other")
+    run("b")
+    assert experimenter("push").returncode == 0  # the files are known there from the first one
+
+
+def test_a_dry_run_lists_and_sends_nothing(team: Path) -> None:
+    sh("echo 12345678 > new.txt")
+    tag = run("a")
+
+    done = experimenter("push", "--dry-run")
+
+    assert re.fullmatch(rf"{tag}\n1 experiment to push to origin \(\d new objects, 9 bytes of files\)\n", done.stdout)
+    assert tags_in(team) == []
+
+
+def test_the_pre_push_hook_runs(team: Path) -> None:
+    hook = Path(".git/hooks/pre-push")
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\ncat >> ../pushed\n")
+    hook.chmod(0o755)
+    run("a")
+    experimenter("push")
+
+    assert "refs/tags/exp_a_" in Path("../pushed").read_text()
+
+
+class TestByItself:
+    @pytest.mark.parametrize("options", [["--push"], ["--push", "origin"], []])
+    def test_a_run_pushes_when_asked_or_configured(self, team: Path, options: list[str]) -> None:
+        if not options:
+            sh("git config experimenter.push true")
+
+        done = experimenter("run", "-n", "a", *options, "--", "true")
+
+        assert (done.returncode, tags_in(team)) == (0, ["a"])
+        assert re.search(r"^Note: pushed exp_a_\S+ to origin$", done.stderr, re.MULTILINE)
+
+    def test_a_failed_run_pushes_nothing(self, team: Path) -> None:
+        assert experimenter("run", "--push", "--", "false").returncode == 1
+        assert tags_in(team) == []
+
+    def test_a_run_in_the_background_pushes_too(self, team: Path) -> None:
+        id_ = detached("-n", "a", "--push", "--", "true")
+        experimenter("wait", id_)
+
+        until(lambda: tags_in(team) == ["a"], what="the push")
+
+    @pytest.mark.parametrize(
+        "url", ["https://me:s3cret@localhost:1/x.git", "/no/such/place", "ssh://me:s3cret@localhost:1/x"]
+    )
+    def test_what_did_not_go_is_sent_by_the_next_push_and_the_status_stays(self, team: Path, url: str) -> None:
+        sh(f"git remote set-url origin '{url}'")
+        done = experimenter("run", "-n", "a", "--push", "--", "true")
+
+        assert done.returncode == 0
+        assert re.search(
+            r"^Warning: exp_a_\S+ was not pushed, 'experimenter push' sends it later: ", done.stderr, re.MULTILINE
+        )
+        assert "s3cret" not in done.stderr + Path(".git/experimenter").joinpath("logs").name
+        sh(f"git remote set-url origin {team}")
+        experimenter("push")
+        assert tags_in(team) == ["a"]
+
+    def test_a_remote_that_hangs_holds_a_run_no_longer_than_the_bound(self, team: Path) -> None:
+        sh(
+            "git remote set-url origin ext::'sleep 1000'; git config protocol.ext.allow always; git config experimenter.pushTimeout 1"
+        )
+        started_s = time.monotonic()
+
+        done = experimenter("run", "-n", "a", "--push", "--", "true")
+
+        assert (done.returncode, time.monotonic() - started_s < 15) == (0, True)
+        assert "did not answer in time" in done.stderr
+
+    def test_nobody_is_asked_for_a_password(self, team: Path, terminal: Callable[..., Terminal]) -> None:
+        sh("git config core.askPass 'touch ../asked; echo'; git remote set-url origin ssh://nobody@localhost:1/x")
+        screen = terminal(EXPERIMENTER, "run", "-n", "a", "--push", "--", "true")
+
+        assert screen.end() == 0
+        assert b"assword" not in screen.screen and not Path("../asked").exists()
+
+    def test_a_block_of_a_script_pushes_when_it_has_finished_or_at_once(self, team: Path) -> None:
+        Path("script.py").write_text(
+            "import subprocess, sys\n"
+            "from experimenter import ExperimentLogger\n"
+            "with ExperimentLogger('a', {}, push=True) as experiment:\n"
+            "    experiment.record_results({'a': 1})\n"
+            "with ExperimentLogger('b', {}) as experiment:\n"
+            "    experiment.push()\n"
+            "    experiment.record_results({'a': 1})\n"
+            "    print(subprocess.run(['git', '-C', sys.argv[1], 'tag'], capture_output=True, text=True).stdout)\n"
+            "experiment.push()\n"
+        )
+        done = subprocess.run([sys.executable, "script.py", str(team)], capture_output=True, text=True)
+
+        assert done.returncode == 0, done.stderr
+        assert [names.name_of(tag) for tag in done.stdout.split()] == ["a", "b"]
+        for tag in sh("git tag").split():
+            assert object_of(tag) == object_of(tag, team)
+            assert '"status": "completed"' in sh(f"git cat-file tag {tag}", cwd=team)
+
+
+def test_the_same_code_on_two_machines_is_found_under_one_sha(team: Path, colleague: Path) -> None:
+    edits = "echo 'print(1)' > train.py; echo new > new.txt; mkdir -p sub; echo > 'sub/größe.txt'"
+    for place, zone in ((Path.cwd(), "Asia/Kolkata"), (colleague, "America/New_York")):
+        sh(edits, cwd=place)
+        env = {"TZ": zone, "GIT_AUTHOR_NAME": zone, "GIT_COMMITTER_EMAIL": f"{zone}@x"}
+        assert experimenter("run", "-n", place.name, "--", "true", cwd=place, env=env).returncode == 0
+        assert experimenter("push", cwd=place).returncode == 0
+    for place in (Path.cwd(), colleague):
+        experimenter("pull", cwd=place)
+        found = json.loads(experimenter("list", "--json", cwd=place).stdout)
+        assert len(found) == 2 and len({one["code"]["commit"] for one in found}) == 1
+        assert len(json.loads(experimenter("-c", found[0]["code"]["commit"], "--json", cwd=place).stdout)) == 2
+
+
+@pytest.mark.parametrize("options", ["--depth 1", "--filter=blob:none --no-checkout"])
+def test_a_shallow_or_partial_clone_can_share(team: Path, tmp_path: Path, options: str) -> None:
+    sh("echo two > two.txt; git add two.txt; git commit -qm two; git push -q origin main")
+    sh("git config uploadpack.allowFilter true", cwd=team)
+    sh(f"git clone -q {options} file://{team} {tmp_path}/clone; git -C {tmp_path}/clone checkout -q main")
+    run("a", cwd=tmp_path / "clone")
+
+    assert experimenter("push", cwd=tmp_path / "clone").returncode == 0
+    assert experimenter("pull").stdout == "1 experiment pulled from origin\n"
+    assert experimenter("rerun", "a", "-n", "b").returncode == 0
+
+
+def test_a_remote_that_lacks_the_branch_gets_its_history_along(repo: Path, tmp_path: Path) -> None:
+    empty, fresh = tmp_path / "empty.git", make_repo(tmp_path / "fresh")
+    sh(f"git init -q --bare {empty}")
+    tag = run("a")
+    experimenter("push", "--remote", str(empty))
+
+    assert experimenter("pull", "--remote", str(empty), cwd=fresh).returncode == 0
+    assert sh(f"git rev-list {tag}", cwd=fresh) == sh(f"git rev-list {tag}")
+    assert sh("git fsck --no-dangling 2>/dev/null", cwd=empty) == ""
+
+
+def test_progress_is_shown_on_a_terminal_alone(team: Path, terminal: Callable[..., Terminal]) -> None:
+    sh("head -c 300000 /dev/urandom > data.bin")
+    run("a")
+    screen = terminal(EXPERIMENTER, "push")
+    screen.end()
+
+    assert b"Writing objects: 100%" in screen.screen
+    run("b")
+    assert "objects:" not in experimenter("push").stderr
+
+
+def test_a_full_remote_loses_nothing(team: Path, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        shutil.rmtree(team / "objects")
+        (team / "objects").touch()  # nothing can be stored there, not even by root
+    else:
+        sh(f"chmod -R a-w {team}/objects")
+    tag = run("a")
+
+    done = experimenter("push")
+
+    assert (done.returncode, object_of(tag) != "", "Traceback" in done.stderr) == (1, True, False)
