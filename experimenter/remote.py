@@ -23,6 +23,7 @@ _NETWORK = re.compile(
     r"|rpc failed|network is unreachable|no route to host|temporary failure|broken pipe|bad pack header|too slow",
     re.IGNORECASE,
 )
+_NOISE = re.compile(r"hint:|Delta compression |Total \d|To |From ")
 _RESULT = re.compile(r"^(?P<flag>[ +\-*!=])\t[^\t]*?:(?P<ref>\S+)\t(?P<summary>.*)$", re.MULTILINE)
 
 
@@ -152,7 +153,7 @@ class Remote:
 
     def _failure(self, message: str, done: Transfer) -> RemoteFailed:
         """Return an error that leads with git's own first complaint."""
-        said = [str(without_users(line)) for line in done.said if not line.startswith("hint:")]
+        said = [str(without_users(line)) for line in done.said if not _NOISE.match(line)]
         complaints = [line for line in said if line.startswith(("fatal:", "error:"))] or said
         reason = f": {complaints[0].partition(': ')[2] or complaints[0]}" if complaints else ""
         return RemoteFailed(message + reason, details=[line for line in said if line not in complaints[:1]])

@@ -78,6 +78,49 @@ def listing(place: Path, *, quick: bool) -> Iterator[str]:
                     yield _compare_list(repo, experiments, words, _NAMES_ALONE, target=3)
 
 
+def sharing(place: Path, *, quick: bool) -> Iterator[str]:
+    """Compare sending and collecting new experiments over a path with plain git push and fetch of the same tags."""
+    refspec = "refs/tags/exp_*:refs/tags/exp_*"
+    for experiments in (1_000, 10_000):
+        if quick and experiments > 1_000:
+            continue
+        repo = _tagged_repo(place / f"{experiments}-shared", experiments)
+        empty = map(str, (place / f"{experiments}-{number}.git" for number in count()))
+        fresh = (place / f"{experiments}-{number}" for number in count())
+
+        def push(*words: str, repo: Path = repo, empty: Iterator[str] = empty) -> float:
+            bare = next(empty)
+            _call(["git", "init", "--quiet", "--bare", bare], repo)
+            return _call([bare if word == "BARE" else word for word in words], repo)
+
+        def pull(*words: str, repo: Path = repo, fresh: Iterator[Path] = fresh) -> float:
+            clone = next(fresh)
+            _call(["git", "init", "--quiet", str(clone)], repo)
+            return _call(words, clone)
+
+        yield _compare(
+            f"`push` of {experiments:,} new : `git push`",
+            lambda push=push: push(_EXPERIMENTER, "push", "--remote", "BARE"),  # type: ignore[misc]
+            lambda push=push: push("git", "push", "--quiet", "BARE", refspec),  # type: ignore[misc]
+            target=1.5,
+        )
+        yield _compare(
+            f"`pull` of {experiments:,} new : `git fetch`",
+            lambda pull=pull, repo=repo: pull(_EXPERIMENTER, "pull", "--remote", str(repo)),  # type: ignore[misc]
+            lambda pull=pull, repo=repo: pull("git", "fetch", "--quiet", "--no-tags", str(repo), refspec),  # type: ignore[misc]
+            target=1.5,
+        )
+    bare = next(empty)
+    _call(["git", "init", "--quiet", "--bare", bare], repo)
+    _call(["git", "push", "--quiet", bare, refspec], repo)
+    yield _compare(
+        f"`push` of nothing at {experiments:,} : `git ls-remote`",
+        lambda: _call([_EXPERIMENTER, "push", "--remote", bare], repo),
+        lambda: _call(["git", "ls-remote", "--quiet", bare, "refs/tags/exp_*"], repo),
+        target=2,
+    )
+
+
 def relay(place: Path, *, quick: bool) -> Iterator[str]:
     """Compare much output through a run with the same output through a pipe."""
     repo = _source_repo(place / "relay", 30)
@@ -281,7 +324,7 @@ def _say(what: str) -> None:
 
 def main() -> None:
     """Measure what is asked for and print the table."""
-    kinds = {"capture": capture, "list": listing, "relay": relay, "idle": idle}
+    kinds = {"capture": capture, "list": listing, "share": sharing, "relay": relay, "idle": idle}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave out what is large")
     parser.add_argument("--only", choices=kinds, help="one kind of measurement instead of all")
