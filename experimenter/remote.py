@@ -8,7 +8,8 @@ from typing import Self
 
 from experimenter import store
 from experimenter.errors import NotRemoved, RemoteFailed
-from experimenter.plumbing import Patience, Repo, Transfer, config, config_value, transfer
+from experimenter.plumbing import Repo, config, config_value
+from experimenter.plumbing.transfer import Patience, Transfer, transfer
 from experimenter.storable import without_users
 from experimenter.store import Experiment
 

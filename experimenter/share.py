@@ -8,7 +8,8 @@ from typing import Any
 
 from experimenter import registry, store
 from experimenter.errors import ExperimenterError, NotShared, PushTooLarge, RefExists, RefMoved
-from experimenter.plumbing import Patience, Repo, update_ref
+from experimenter.plumbing import Repo, update_ref
+from experimenter.plumbing.transfer import Patience
 from experimenter.remote import Remote, Theirs
 from experimenter.settings import Settings
 from experimenter.store import Experiment

@@ -70,6 +70,16 @@ class StateFolder:
         except (FileNotFoundError, PermissionError):  # nothing ever ran here, or another user's only
             return []
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs, or has left something behind. Cheap."""
+        try:
+            return not any(os.scandir(self.runs)) and not self.linked.exists()
+        except FileNotFoundError:
+            return not self.linked.exists()
+        except OSError:
+            return False
+
     def make(self) -> None:
         """Make the folders, for nobody but us."""
         self.path.mkdir(exist_ok=True)

@@ -218,7 +218,7 @@ def dotted(mapping: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
 
 def _fill(found: dict[str, Any], mapping: Mapping[str, Any], prefix: str) -> None:
     for key, value in mapping.items():
-        if value and isinstance(value, Mapping):
+        if value and isinstance(value, dict):
             _fill(found, value, f"{prefix}{key}.")
         else:
             found[prefix + key] = value

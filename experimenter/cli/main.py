@@ -210,13 +210,10 @@ def find_current_repo() -> Any:
 
 def settle_leftovers(repo: Any) -> None:
     """Settle what a crash left behind, before we look at what is there."""
-    from experimenter.leftovers import any_left
+    from experimenter.state import StateFolder
 
-    try:
-        is_left = any_left(repo)
-    except OSError:  # which the next one tells
-        is_left = True
-    if is_left:
-        from experimenter.settle import settle  # with all that it takes, a tenth of the time of a short list
+    if StateFolder.of(repo).is_idle:
+        return
+    from experimenter.settle import settle  # with all that it takes, a tenth of the time of a short list
 
-        settle(repo)
+    settle(repo)

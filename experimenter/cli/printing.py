@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from experimenter.plumbing import Patience, Repo
+    from experimenter.plumbing import Repo
+    from experimenter.plumbing.transfer import Patience
 
 _COLOURS = {
     "queued": "blue", "running": "cyan", "completed": "green",
@@ -52,7 +53,7 @@ def print_lines(repo: "Repo", lines: Sequence[str], *, verb: str = "", raw: byte
 
 def patience() -> "Patience":
     """Return how a transfer goes that a person may watch: they are asked, and see its progress, on a terminal."""
-    from experimenter.plumbing import Patience
+    from experimenter.plumbing.transfer import Patience
 
     def tell(line: str) -> None:
         click.echo(f"\r{line}\x1b[K" + ("\n" if line.endswith("done.") else ""), nl=False, err=True)
