@@ -101,6 +101,8 @@ class ExperimentLogger:
         """
         from experimenter.share import push_one
 
+        if not hasattr(self, "tag"):
+            raise RuntimeError("push is for the inside of the with block, or after it")
         push_one(self._repo, self.tag, self._settings)
 
     def _begin(self) -> live.Live:

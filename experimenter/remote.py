@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from experimenter import store
+from experimenter import names, store
 from experimenter.errors import NotRemoved, RemoteFailed
 from experimenter.plumbing import Repo, config, config_value
 from experimenter.plumbing.transfer import Patience, Transfer, transfer
+from experimenter.signals import interruptible
 from experimenter.storable import without_users
 from experimenter.store import Experiment
+from experimenter.text import visible
 
 _ATTEMPTS = 3
 _PAUSE_S = 1.0  # before the second attempt; twice that before the third
@@ -21,19 +23,22 @@ _PATTERN = store.ref("exp_*")
 _NETWORK = re.compile(
     r"could not resolve|connection (?:refused|reset|timed out|closed)|timed out|early eof|unexpected disconnect|hung up"
     r"|unable to access .*(?:failed to connect|couldn't connect|could not connect|empty reply|recv failure|error: 50\d)"
-    r"|rpc failed|network is unreachable|no route to host|temporary failure|broken pipe|bad pack header|too slow",
+    r"|gnutls|ssl_|ssl connection|network is down|network is unreachable|no route to host|error: 429|http/2 stream"
+    r"|rpc failed|temporary failure|broken pipe|bad pack header|too slow",
     re.IGNORECASE,
 )
-_NOISE = re.compile(r"hint:|Delta compression |Total \d|To |From ")
+_LASTING = re.compile(r"(?:error:|HTTP) 4(?!08|29)\d\d|receiving end does not support|authentication", re.IGNORECASE)
+_NOISE = re.compile(r"\d\d:\d\d:\d\d\.\d+ |hint:|Delta compression |Total \d|To |From ")
 _RESULT = re.compile(r"^(?P<flag>[ +\-*!=])\t[^\t]*?:(?P<ref>\S+)\t(?P<summary>.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Theirs:
-    """What a remote repository has: the tag object of each experiment, and what its branches are on."""
+    """What a remote repository has: the tag object of each experiment, what its branches are on, other tags `exp_*`."""
 
     tags: Mapping[str, str]
     heads: Sequence[str]
+    others: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,37 +47,62 @@ class Remote:
 
     repo: Repo
     name: str
+    place: str
     patience: Patience
 
     @classmethod
-    def of(cls, repo: Repo, name: str | None, patience: Patience) -> Self:
-        """Return a remote; without a name that of `git config experimenter.remote`, of the branch, or `origin`."""
-        return cls(repo=repo, name=name or _default_name(repo), patience=patience)
+    def of(cls, repo: Repo, name: str | None, patience: Patience, *, is_pushed_to: bool = False) -> Self:
+        """Return a remote; without a name that of `git config experimenter.remote`, of the branch, or `origin`.
+
+        One that `is_pushed_to` is where git pushes to, which may be elsewhere. Raises RemoteFailed if there is none.
+        """
+        chosen = name or _default_name(repo)
+        places = _push_urls(repo, chosen) if is_pushed_to else []
+        if len(places) > 1:
+            raise RemoteFailed(f"{without_users(chosen)} is pushed to in {len(places)} places; name one with --remote")
+        if not name and not _urls(repo, chosen):
+            raise RemoteFailed(
+                f"there is no remote {visible(chosen)}; git remote add {visible(chosen)} URL, or --remote R"
+            )
+        return cls(repo=repo, name=chosen, place=places[0] if places else chosen, patience=patience)
 
     def __str__(self) -> str:
         return str(without_users(self.name))
 
     def look(self) -> Theirs:
         """Return what it has now. Raises RemoteFailed."""
-        answer = self._speak("ls-remote", "--quiet", "--", self.name, _PATTERN, "refs/heads/*")
-        tags, heads = {}, []
+        answer = self._speak("ls-remote", "--quiet", "--", self.place, _PATTERN, "refs/heads/*")
+        tags, heads, others = {}, [], []
         for line in answer.stdout.decode(errors="replace").splitlines():
             oid, _, ref = line.partition("\t")
             if ref.startswith("refs/heads/"):
                 heads.append(oid)
+            elif names.is_tag(tag := ref.removeprefix("refs/tags/")):
+                tags[tag] = oid
             elif not ref.endswith("^{}"):
-                tags[ref.removeprefix("refs/tags/")] = oid
-        return Theirs(tags=tags, heads=heads)
+                others.append(tag)
+        return Theirs(tags=tags, heads=heads, others=others)
 
     def push_new(self, tags: Sequence[str], *, leave: Iterable[str]) -> Mapping[str, str]:
         """Push tags that it does not have; return why each of those that were not taken was refused.
 
         `leave` are our other tags, which are not pushed. Raises RemoteFailed.
         """
-        words = [f"{store.ref(tag)}:{store.ref(tag)}" for tag in tags]
-        if len(tags) > _FEW:
-            words = [f"{_PATTERN}:{_PATTERN}", *(f"^{store.ref(tag)}" for tag in leave)]
-        return self._push(*words) if tags else {}
+        if not tags:
+            return {}
+        if len(tags) <= _FEW:
+            return self._push(*(f"{store.ref(tag)}:{store.ref(tag)}" for tag in tags))
+        added: list[str] = []
+        refused = self._push(f"{_PATTERN}:{_PATTERN}", *(f"^{store.ref(tag)}" for tag in leave), added=added)
+        self._take_back(set(added) - set(tags))
+        return {tag: reason for tag, reason in refused.items() if tag in set(tags)}
+
+    def _take_back(self, tags: Iterable[str]) -> None:
+        """Delete what the pattern has taken along, as a run that has just started, unless somebody changed it since."""
+        ours = store.tag_objects(self.repo)
+        for tag in tags:
+            lease = f"--force-with-lease={store.ref(tag)}:{ours.get(tag, '')}"
+            self._push(lease, f":{store.ref(tag)}")
 
     def replace(self, tags: Mapping[str, str]) -> Mapping[str, str]:
         """Push tags over the values that it is known to have of them; return why those not taken were refused."""
@@ -113,32 +143,36 @@ class Remote:
 
     def _fetch(self, *refspecs: str) -> None:
         # No setting of the user's for their own fetches: fetch.prune would delete what is only here.
-        only = ("--no-tags", "--no-prune", "--no-write-fetch-head", "--no-recurse-submodules")
-        self._speak("fetch", "--progress", *only, "--", self.name, *refspecs)
+        # Nor is a tag of ours overwritten because remote.<name>.fetch would (--refmap).
+        only = ("--no-tags", "--no-prune", "--refmap=", "--no-write-fetch-head", "--no-recurse-submodules")
+        self._speak("fetch", "--progress", *only, "--", self.place, *refspecs)
 
-    def _push(self, *words: str) -> Mapping[str, str]:
-        only = ("-c", f"remote.{self.name}.mirror=false", "push", "--no-follow-tags", "--recurse-submodules=no")
+    def _push(self, *words: str, added: list[str] | None = None) -> Mapping[str, str]:
+        """Push; return why what was not taken was refused, by tag. What is new there is `added` to a list."""
+        only = ["-c", "push.pushOption=", "push", "--no-follow-tags", "--recurse-submodules=no", "--no-signed"]
+        if config_value(self.repo, f"remote.{self.place}.mirror"):
+            only = ["-c", f"remote.{self.place}.mirror=false", *only]
         options = [word for word in words if word.startswith("--")]
         refspecs = [word for word in words if not word.startswith("--")]
-        done = self._speak(*only, "--porcelain", "--progress", *options, "--", self.name, *refspecs, expected=(0, 1))
+        done = self._speak(*only, "--porcelain", "--progress", *options, "--", self.place, *refspecs, expected=(0, 1))
         results = list(_RESULT.finditer(done.stdout.decode(errors="replace")))
         if done.status and not results:
             raise self._failure(f"cannot push to {self}", done)
-        return {
-            result["ref"].removeprefix("refs/tags/"): without_users(result["summary"])
-            for result in results
-            if result["flag"] == "!"
-        }
+        tags = [(result["flag"], result["ref"].removeprefix("refs/tags/"), result["summary"]) for result in results]
+        if added is not None:
+            added += [tag for flag, tag, _ in tags if flag == "*"]
+        return {tag: str(without_users(summary)) for flag, tag, summary in tags if flag == "!"}
 
     def _speak(self, *words: str, expected: Iterable[int] = (0,)) -> Transfer:
         """Let git speak with the remote; try again where the network failed."""
         for attempt in range(1, _ATTEMPTS + 1):
-            done = transfer(self.repo, words, self.patience)
+            with interruptible():
+                done = transfer(self.repo, words, self.patience)
             if done.status is None:
                 raise RemoteFailed(f"{self} did not answer in time")
-            if done.status in expected:
+            is_network = any(map(_NETWORK.search, done.said)) and not any(map(_LASTING.search, done.said))
+            if done.status == 0 or (done.status in expected and not (is_network and not done.stdout)):
                 return done
-            is_network = any(map(_NETWORK.search, done.said))
             if not is_network or attempt == _ATTEMPTS or not self._pause(_PAUSE_S * attempt):
                 break
         often = f" (tried {attempt} times)" if attempt > 1 else ""
@@ -161,8 +195,21 @@ class Remote:
 
 
 def _default_name(repo: Repo) -> str:
-    if configured := config(repo).get("remote"):
+    if configured := [name for name in config(repo).get("remote", ()) if name]:
         return configured[-1]
     head = repo.git("symbolic-ref", "--quiet", "HEAD", expected=(0, 1)).decode(errors="surrogateescape").strip()
     remote = config_value(repo, f"branch.{head.removeprefix('refs/heads/')}.remote") if head else ""
     return remote if remote not in ("", ".") else "origin"  # `.` stands for this repository
+
+
+def _urls(repo: Repo, name: str) -> list[str]:
+    """Return where git fetches from for a remote, a path or a URL; nothing for a name that it does not know."""
+    found = repo.git("remote", "get-url", "--all", "--", name, expected=(0, 2, 128)).decode(errors="surrogateescape")
+    return found.splitlines() or ([name] if re.search(r"[/:.]", name) else [])
+
+
+def _push_urls(repo: Repo, name: str) -> list[str]:
+    """Return where git pushes to, if that is not where it fetches from."""
+    words = ("remote", "get-url", "--push", "--all", "--", name)
+    found = repo.git(*words, expected=(0, 2, 128)).decode(errors="surrogateescape").splitlines()
+    return found if found != _urls(repo, name) else []

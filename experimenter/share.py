@@ -1,13 +1,21 @@
 """Shares experiments: sends those that a remote repository lacks, and collects those that we lack."""
 
 import logging
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from experimenter import registry, store
-from experimenter.errors import ExperimenterError, NotShared, PushTooLarge, RefExists, RefMoved
+from experimenter.errors import (
+    ExperimenterError,
+    NotShared,
+    PushTooLarge,
+    RefExists,
+    RefMoved,
+    RemoteFailed,
+)
 from experimenter.plumbing import Repo, update_ref
 from experimenter.plumbing.transfer import Patience
 from experimenter.remote import Remote, Theirs
@@ -16,6 +24,9 @@ from experimenter.store import Experiment
 from experimenter.text import readable_size, visible
 
 _log = logging.getLogger("experimenter")
+_DECLINED = "[remote rejected]"
+# Where objects are missing, as in a partial clone, none is fetched for this.
+_NEW_OBJECTS = ("rev-list", "--objects", "--ignore-missing", "--missing=allow-any", "--stdin")
 _ROUNDS = 3  # looks at what the remote has, where others push meanwhile
 _UNFINISHED = ("queued", "running")
 _SHOWN_PATHS = 5
@@ -70,25 +81,32 @@ def push(
     conflict. Raises PushTooLarge, before anything leaves, if the new files are larger than `max_size_bytes`, and
     RemoteFailed.
     """
-    sent: list[str] = []
+    sent: dict[str, None] = {}
     refused: dict[str, str] = {}
     weight = 0, 0
-    for _ in range(_ROUNDS):
+    for turn in range(1, _ROUNDS + 1):
         theirs = remote.look()
-        plan = _plan(repo, remote, theirs, tags, refused)
-        if sent == [] and not refused:
+        declined = [tag for tag, reason in refused.items() if reason.startswith(_DECLINED)]
+        plan = _plan(repo, remote, theirs, tags, leave=[*declined, *sent])
+        if turn == 1:
             weight = _weigh(repo, plan, theirs, max_size_bytes)
         if is_dry or not plan.tags:
+            refused = {tag: refused[tag] for tag in declined}
             break
-        failed = {**remote.push_new(plan.new, leave=plan.leave), **remote.replace(plan.replacing)}
-        sent += [tag for tag in plan.tags if tag not in failed]
+        try:
+            failed = {**remote.push_new(plan.new, leave=plan.leave), **remote.replace(plan.replacing)}
+        except RemoteFailed as error:
+            if turn == _ROUNDS or not _is_gone(error):
+                raise
+            continue
+        sent |= dict.fromkeys(tag for tag in plan.tags if tag not in failed)
+        refused = {tag: refused[tag] for tag in declined} | failed
         # What somebody else pushed meanwhile is looked at again; what the remote itself declines is not.
-        refused |= {tag: reason for tag, reason in failed.items() if reason.startswith("[remote rejected]")}
-        if len(failed) == len(refused):
+        if all(reason.startswith(_DECLINED) for reason in failed.values()):
             break
     return Shared(
         remote=str(remote),
-        tags=plan.tags if is_dry else sent,
+        tags=plan.tags if is_dry else list(sent),
         conflicts=plan.conflicts,
         refused=refused,
         objects=weight[0],
@@ -101,7 +119,10 @@ def push_one(repo: Repo, tag: str, settings: Settings, *, to: str | None = None)
 
     An empty `to` stands for the default remote. Raises RemoteFailed, PushTooLarge, or NotShared with the reason.
     """
-    remote = Remote.of(repo, to, Patience(until_s=time.monotonic() + settings.push_timeout_s))
+    if tag not in store.tags(repo):
+        raise NotShared(f"{tag} is gone, so that there is nothing to push")
+    patience = Patience(until_s=time.monotonic() + settings.push_timeout_s)
+    remote = Remote.of(repo, to, patience, is_pushed_to=True)
     shared = push(repo, remote, [tag], max_size_bytes=settings.max_push_size_bytes)
     if shared.conflicts:
         raise NotShared(f"{remote} has another finished record under {tag}; both stay")
@@ -127,11 +148,17 @@ def pull(repo: Repo, remote: Remote) -> Shared:
 
     Of two different finished ones both stay, and the tag is a conflict. Raises RemoteFailed.
     """
-    theirs = remote.look().tags
-    ours = store.tag_objects(repo)
-    new = [tag for tag in theirs if tag not in ours]
-    differing = {tag: oid for tag, oid in theirs.items() if tag in ours and ours[tag] != oid}
-    remote.fetch_new(new, leave=list(differing))
+    for turn in range(1, _ROUNDS + 1):
+        look = remote.look()
+        theirs, ours = look.tags, store.tag_objects(repo)
+        new = [tag for tag in theirs if tag not in ours]
+        differing = {tag: oid for tag, oid in theirs.items() if tag in ours and ours[tag] != oid}
+        try:
+            remote.fetch_new(new, leave=[*differing, *look.others])
+            break
+        except RemoteFailed as error:
+            if turn == _ROUNDS or not _is_gone(error):
+                raise
     found = remote.records(differing)
     mine = _records(repo, {tag: ours[tag] for tag in differing})
     replaced, conflicts = [], []
@@ -147,11 +174,9 @@ def pull(repo: Repo, remote: Remote) -> Shared:
     return Shared(remote=str(remote), tags=[*new, *replaced], conflicts=conflicts)
 
 
-def _plan(
-    repo: Repo, remote: Remote, theirs: Theirs, wanted: Sequence[str] | None, refused: Mapping[str, str]
-) -> _Plan:
+def _plan(repo: Repo, remote: Remote, theirs: Theirs, wanted: Sequence[str] | None, *, leave: Sequence[str]) -> _Plan:
     ours = store.tag_objects(repo)
-    asked = [tag for tag in (ours if wanted is None else wanted) if tag in ours and tag not in refused]
+    asked = [tag for tag in (ours if wanted is None else wanted) if tag in ours and tag not in leave]
     lacking = {tag: ours[tag] for tag in asked if tag not in theirs.tags}
     differing = {tag: ours[tag] for tag in asked if theirs.tags.get(tag, ours[tag]) != ours[tag]}
     mine = _records(repo, lacking | differing)
@@ -162,11 +187,16 @@ def _plan(
     for tag in differing:
         if _is_finished(mine.get(tag)) and tag in there and not _is_finished(there[tag]):
             replacing[tag] = theirs.tags[tag]
-        elif _is_finished(mine.get(tag)) and _is_finished(there.get(tag)):
+        elif _is_finished(mine.get(tag)) and (tag not in there or _is_finished(there[tag])):
             conflicts.append(tag)
     sending = set(new)
-    leave = [tag for tag, oid in ours.items() if tag not in sending and theirs.tags.get(tag) != oid]
-    return _Plan(new=new, replacing=replacing, conflicts=conflicts, leave=leave)
+    staying = [tag for tag, oid in ours.items() if tag not in sending and theirs.tags.get(tag) != oid]
+    return _Plan(new=new, replacing=replacing, conflicts=conflicts, leave=[*staying, *store.other_tags(repo)])
+
+
+def _is_gone(error: RemoteFailed) -> bool:
+    """Say whether a transfer failed as a tag that was to go had just been removed, on one side or the other."""
+    return re.search(r"does not match any|find remote ref", "\n".join([error.message, *error.details])) is not None
 
 
 def _records(repo: Repo, objects: Mapping[str, str]) -> dict[str, Experiment]:
@@ -182,11 +212,12 @@ def _weigh(repo: Repo, plan: _Plan, theirs: Theirs, max_size_bytes: int) -> tupl
     # Of a commit that is known, but no parent of a new one, git leaves out the files only if its tree is named.
     known = "".join(f"^{oid}\n^{oid}^{{tree}}\n" for oid in [*theirs.heads, *theirs.tags.values()])
     asked = "".join(f"{store.ref(tag)}\n" for tag in plan.tags) + known
-    new = repo.git("rev-list", "--objects", "--ignore-missing", "--stdin", stdin=asked.encode()) if plan.tags else b""
+    new = repo.git(*_NEW_OBJECTS, stdin=asked.encode()) if plan.tags else b""
     sizes = repo.git("cat-file", "--batch-check=%(objecttype) %(objectsize) %(rest)", "--buffer", stdin=new)
-    files = []
+    objects, files = 0, []
     for line in sizes.splitlines():
         kind, size, path = line.split(b" ", 2) if line.count(b" ") > 1 else (*line.split(b" "), b"")
+        objects += kind != b"tag"
         if kind == b"blob":
             files.append((int(size), path))
     total = sum(size for size, _ in files)
@@ -197,4 +228,4 @@ def _weigh(repo: Repo, plan: _Plan, theirs: Theirs, max_size_bytes: int) -> tupl
             " git config experimenter.maxPushSize; raise that, or push to a place for such files",
             details=[f"{readable_size(size)}  {visible(path.decode(errors='replace'))}" for size, path in largest],
         )
-    return len(new.splitlines()), total
+    return objects, total

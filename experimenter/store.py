@@ -121,6 +121,12 @@ def tag_objects(repo: Repo, *, tree: str | None = None) -> dict[str, str]:
     return {tag: oid for oid, _, tag in sorted(found, key=lambda line: _AGE(line[2]))}
 
 
+def other_tags(repo: Repo) -> list[str]:
+    """Return the tags whose names begin as those of experiments, but which cannot be any."""
+    refs = repo.git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").decode(errors="replace").splitlines()
+    return [tag for tag in refs if tag.startswith(names.PREFIX) and not names.is_tag(tag)]
+
+
 def read(repo: Repo, tag: str) -> Experiment:
     """Return the experiment of an existing tag. Raises NotARecord or NewerRecord, naming the tag."""
     try:

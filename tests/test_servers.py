@@ -85,8 +85,8 @@ def ssh(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\nStrictModes no\n"
         f"PidFile none\nUsePAM no\nPasswordAuthentication yes\nPermitRootLogin yes\n"
     )
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd gives up its privileges
+    if os.geteuid() == 0 and not Path("/run/sshd").exists() and "CI" not in os.environ:
+        pytest.skip("sshd, started by root, needs /run/sshd")
     options = f"-F /dev/null -o UserKnownHostsFile={folder}/known -o StrictHostKeyChecking=no -o IdentitiesOnly=yes"
     monkeypatch.setenv("GIT_SSH_COMMAND", f"ssh {options} -i {folder}/user")
     for process in served([program("sshd"), "-D", "-e", "-f", str(folder / "config")], port):

@@ -128,7 +128,7 @@ def _remove(repo: Any, found: "Sequence[Experiment]", *, yes: bool, as_json: boo
         for experiment in found:
             click.echo(f"  {removal.restoring(experiment)}")
     sys.stdout.flush()
-    removal.remove(repo, found, remote=Remote.of(repo, None, patience()) if from_remote else None)
+    removal.remove(repo, found, remote=Remote.of(repo, None, patience(), is_pushed_to=True) if from_remote else None)
 
 
 def _confirms(question: str) -> bool:

@@ -41,7 +41,7 @@ def push_command(experiments: tuple[str, ...], name: str | None, dry_run: bool, 
     repo = find_current_repo()
     settings = Settings.from_config(config(repo))
     tags = [one.tag for one in named(repo, *experiments)] if experiments else None
-    remote = Remote.of(repo, name, patience())
+    remote = Remote.of(repo, name, patience(), is_pushed_to=True)
     shared = share.push(repo, remote, tags, max_size_bytes=settings.max_push_size_bytes, is_dry=dry_run)
     return _tell(shared, "to push to" if dry_run else "pushed to", as_json=as_json, is_listed=dry_run, has_size=True)
 

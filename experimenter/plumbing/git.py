@@ -42,13 +42,15 @@ _SETTINGS = (
     "core.packedRefsTimeout=10000",
     "core.safecrlf=false",
     "diff.orderFile=/dev/null",
+    "core.splitIndex=false",  # or a scratch index would leave a shared one in the user's folder
+)
+_ASIDE = (  # for what does not speak with a remote
+    "core.hooksPath=/dev/null",  # git update-ref has a hook, too
     # Storing 200 MB takes 1.3 s and 4 MB of memory with these three, 5.9 s and 209 MB without.
     "core.bigFileThreshold=1m",
     "core.looseCompression=1",
     "pack.compression=0",
-    "core.splitIndex=false",  # or a scratch index would leave a shared one in the user's folder
 )
-_NO_HOOKS = "core.hooksPath=/dev/null"  # git update-ref has one, too
 _PIPE = -1  # subprocess.PIPE
 _LITTLE_BYTES = 64 * 1024  # less than this on a disk counts as none
 _LAYOUT_SEPARATOR = "--=layout="  # git rev-parse prints an option that it doesn't know as it is
@@ -222,7 +224,7 @@ def start(
     # GitPython sets LC_ALL=C, which the user's clean filters would inherit; an empty one counts as unset (POSIX).
     ours = {**_ENVIRONMENT, "LC_ALL": os.environ.get("LC_ALL", ""), **(env or {})}
     dropped += [f"{key}={value}" for key, value in ours.items()] if inherited else []
-    chosen = _SETTINGS if runs_hooks else (*_SETTINGS, _NO_HOOKS)
+    chosen = _SETTINGS if runs_hooks else (*_SETTINGS, *_ASIDE)
     settings = [word for setting in chosen for word in ("-c", setting)]
     command = [*dropped, Git.GIT_PYTHON_GIT_EXECUTABLE, "-C", str(directory), *settings, *words]
     try:

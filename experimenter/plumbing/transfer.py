@@ -6,7 +6,7 @@ import re
 import selectors
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from experimenter.plumbing.git import Repo, config_value, start
 from experimenter.text import visible
 
 _CHUNK_BYTES = 65536
+_LOOK_AGAIN_S, _LAST_WORDS_S = 0.2, 1.0  # while git runs, and when it has ended
 _ENDING_S = 2.0  # from asking a git to end until it is killed
 _UNATTENDED = {
     "GIT_TERMINAL_PROMPT": "0",
@@ -74,41 +75,51 @@ def transfer(repo: Repo, words: Sequence[str], patience: Patience) -> Transfer:
     progress = _Progress(patience.on_progress or (lambda _: None))
     try:
         stdout = _read(process, progress.new_message_handler(), patience)
+    except TimeoutError:
+        _end(process, is_apart)
+        return Transfer(status=None, stdout=b"", said=[])
     except BaseException:  # a signal
         _end(process, is_apart)
         raise
-    if stdout is None:
-        _end(process, is_apart)
-        return Transfer(status=None, stdout=b"", said=[])
     said = [visible(line) for line in [*progress.error_lines, *progress.other_lines] if line.strip()]
     return Transfer(status=process.wait(), stdout=stdout, said=said)
 
 
-def _read(process: Any, on_line: Callable[[str], None], patience: Patience) -> bytes | None:
-    """Read all that git says, its stderr line by line; return its stdout, or nothing when it is out of time."""
+def _read(process: Any, on_line: Callable[[str], None], patience: Patience) -> bytes:
+    """Read all that git says, its stderr line by line; return its stdout. Raises TimeoutError."""
     stdout, stderr = b"", b""
-    with selectors.DefaultSelector() as waiting:
-        for stream in (process.stdout, process.stderr):
-            waiting.register(stream, selectors.EVENT_READ)
-        while waiting.get_map():
-            left_s = patience.left_s
-            if left_s is not None and left_s <= 0:
-                return None
-            for key, _ in waiting.select(left_s):
-                piece = os.read(key.fd, _CHUNK_BYTES)
-                if not piece:
-                    waiting.unregister(key.fileobj)
-                elif key.fileobj is process.stdout:
-                    stdout += piece
-                else:
-                    *lines, stderr = re.split(rb"[\r\n]", stderr + piece)
-                    for line in lines:
-                        on_line(line.decode(errors="replace"))
+    for stream, piece in _pieces(process, patience):
+        if stream is process.stdout:
+            stdout += piece
+        else:
+            *lines, stderr = re.split(rb"[\r\n]", stderr + piece)
+            for line in lines:
+                on_line(line.decode(errors="replace"))
     if stderr:
         on_line(stderr.decode(errors="replace"))
     for stream in (process.stdout, process.stderr):
         stream.close()
     return stdout
+
+
+def _pieces(process: Any, patience: Patience) -> Iterator[tuple[Any, bytes]]:
+    """Yield what git says, with the stream that it says it on. Raises TimeoutError when it is out of time."""
+    ended_s: float | None = None
+    with selectors.DefaultSelector() as waiting:
+        for stream in (process.stdout, process.stderr):
+            waiting.register(stream, selectors.EVENT_READ)
+        while waiting.get_map():
+            if patience.left_s is not None and patience.left_s <= 0:
+                raise TimeoutError
+            if ended_s is None and process.poll() is not None:
+                ended_s = time.monotonic()
+            if ended_s is not None and time.monotonic() - ended_s > _LAST_WORDS_S:
+                return  # what it has started, such as a child of a hook, still holds the pipe
+            for key, _ in waiting.select(_LOOK_AGAIN_S):
+                if piece := os.read(key.fd, _CHUNK_BYTES):
+                    yield key.fileobj, piece
+                else:
+                    waiting.unregister(key.fileobj)
 
 
 def _end(process: Any, is_apart: bool) -> None:
