@@ -10,6 +10,7 @@ from typing import Any
 from experimenter import registry, store
 from experimenter.errors import (
     ExperimenterError,
+    Interrupted,
     NotShared,
     PushTooLarge,
     RefExists,
@@ -135,12 +136,9 @@ def push_unasked(repo: Repo, tag: str, settings: Settings, *, to: str | None = N
     """Push one experiment as `push_one` does, and tell what came of it; nothing is raised."""
     try:
         _log.info("pushed %s to %s", tag, visible(push_one(repo, tag, settings, to=to)))
-    except ExperimenterError as error:
-        _log.warning(
-            "%s was not pushed, 'experimenter push' sends it later: %s",
-            tag,
-            "\n  ".join([error.message, *error.details]),
-        )
+    except (ExperimenterError, OSError, Interrupted) as error:
+        why = "a signal came" if isinstance(error, Interrupted) else str(error)
+        _log.warning("%s was not pushed, 'experimenter push' sends it later: %s", tag, why)
 
 
 def pull(repo: Repo, remote: Remote) -> Shared:

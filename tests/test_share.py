@@ -4,16 +4,22 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import EXPERIMENTER, Terminal, detached, experimenter, make_repo, sh, until
-from experimenter import names
+from experimenter import ExperimentLogger, names
+from experimenter.errors import NotShared
+from experimenter.plumbing import find_repo
+from experimenter.plumbing.transfer import Patience
+from experimenter.remote import Remote
 
 
 @pytest.fixture
@@ -390,3 +396,147 @@ def test_a_full_remote_loses_nothing(team: Path, tmp_path: Path) -> None:
     done = experimenter("push")
 
     assert (done.returncode, object_of(tag) != "", "Traceback" in done.stderr) == (1, True, False)
+
+
+@pytest.mark.parametrize("refspec", ["+refs/tags/*:refs/tags/*", "+refs/*:refs/*"])
+def test_no_fetch_overwrites_what_is_here_whatever_is_set(team: Path, colleague: Path, refspec: str) -> None:
+    tag = run("a")
+    experimenter("push")
+    experimenter("pull", cwd=colleague)
+    rewritten(tag, 's/"a": 1/"a": 2/', colleague)
+    sh(f"git push -q --force origin refs/tags/{tag}", cwd=colleague)
+    ours = object_of(tag)
+    sh(f"git config --add remote.origin.fetch '{refspec}'")
+
+    for words in (["push", "--dry-run"], ["push"], ["pull"]):
+        assert experimenter(*words).returncode == 1
+        assert object_of(tag) == ours
+
+
+def many(tag: str, count: int) -> None:
+    stream = "".join(
+        f"create refs/tags/exp_n{number}_20261123T031936.123456Z {object_of(tag)}\n" for number in range(count)
+    )
+    subprocess.run(["git", "update-ref", "--stdin"], input=stream, text=True, check=True)
+
+
+def test_what_a_pattern_takes_along_unasked_is_taken_back(team: Path) -> None:
+    many(run("seed"), 60)
+    found = find_repo(Path.cwd())
+    planned = [tag for tag in sh("git tag --list 'exp_n*'").split() if "exp_n7_" not in tag]
+    rewritten("exp_n7_20261123T031936.123456Z", "s/completed/running/")  # as if it had begun just now
+
+    assert Remote.of(found, None, Patience()).push_new(planned, leave=[]) == {}
+    assert sorted(sh("git tag", cwd=team).split()) == sorted(planned)
+
+
+def test_tags_that_only_look_alike_stay_where_they_are(team: Path, colleague: Path) -> None:
+    many(run("seed"), 60)
+    sh("git tag exp_data/v1; git tag exp_notes")
+    assert experimenter("push").returncode == 0
+    assert sh("git tag --list exp_data/v1 exp_notes", cwd=team) == ""
+    sh("git push -q origin exp_data/v1")
+
+    assert experimenter("pull", cwd=colleague).stdout == "61 experiments pulled from origin\n"
+    assert sh("git tag --list exp_data/v1", cwd=colleague) == ""
+    assert experimenter("pull", cwd=colleague).stdout == "0 experiments pulled from origin\n"
+
+
+def test_what_is_pushed_elsewhere_is_looked_for_and_removed_there(team: Path, tmp_path: Path) -> None:
+    sh(f"git init -q --bare {tmp_path}/fork.git; git remote set-url --push origin {tmp_path}/fork.git")
+    run("a")
+
+    assert experimenter("push").stdout.startswith("1 experiment pushed to origin ")
+    assert experimenter("push").stdout == "0 experiments pushed to origin\n"
+    assert (tags_in(team), tags_in(tmp_path / "fork.git")) == ([], ["a"])
+    assert experimenter("rm", "a", "--remote", "--yes").returncode == 0
+    assert tags_in(tmp_path / "fork.git") == []
+
+
+def test_a_path_may_have_any_name(team: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "a=b c.git"
+    sh(f"git init -q --bare '{odd}'")
+    run("a")
+
+    assert experimenter("push", "--remote", "../a=b c.git").returncode == 0
+    assert tags_in(odd) == ["a"]
+
+
+def test_without_a_remote_it_says_what_to_do(repo: Path) -> None:
+    run("a")
+    for words in (["push"], ["pull"], ["rm", "a", "--remote", "--yes"]):
+        done = experimenter(*words)
+        assert (done.returncode, done.stderr) == (
+            1,
+            "Error: there is no remote origin; git remote add origin URL, or --remote R\n",
+        )
+
+
+def test_a_record_there_that_cannot_be_read_is_a_conflict(team: Path) -> None:
+    tag = run("a")
+    sh(
+        f'git cat-file tag {tag} | sed \'s/"schema": 1/"schema": 9/\' | git -C {team} hash-object -t tag -w --stdin > ../newer'
+    )
+    sh(f"git push -q origin {tag}^0:refs/heads/x; git -C {team} update-ref refs/tags/{tag} $(cat ../newer)")
+
+    assert experimenter("push", "a").returncode == 1
+    done = experimenter("run", "-n", "b", "--push", "--", "true")
+    assert done.returncode == 0 and "pushed exp_b_" in done.stderr
+
+
+def test_a_hook_that_leaves_a_process_behind_is_not_waited_for(team: Path) -> None:
+    hook = Path(".git/hooks/pre-push")
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nsleep 60 &\necho $! > ../child\n")
+    hook.chmod(0o755)
+    run("a")
+    started_s = time.monotonic()
+
+    assert experimenter("push").returncode == 0
+    assert time.monotonic() - started_s < 20
+    os.kill(int(Path("../child").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_push_and_whatever_speaks_for_it(team: Path, tmp_path: Path, signum: int) -> None:
+    hang = tmp_path / "hang"
+    hang.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/speaking\nexec sleep 1000\n")
+    hang.chmod(0o755)
+    sh(f"git remote set-url origin ext::{hang}; git config protocol.ext.allow always")
+    tag = run("a")
+    process = subprocess.Popen(
+        [EXPERIMENTER, "push"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
+    )
+    until(lambda: (tmp_path / "speaking").exists() and (tmp_path / "speaking").read_text(), what="the transfer")
+    speaking = psutil.Process(int((tmp_path / "speaking").read_text()))
+    process.send_signal(signum)
+
+    process.communicate(timeout=20)
+    assert process.returncode == -signum
+    until(lambda: not speaking.is_running(), what="the end of the transfer")
+    assert object_of(tag)
+
+
+def test_a_signal_during_the_push_of_a_run_leaves_its_status(team: Path, tmp_path: Path) -> None:
+    hang = tmp_path / "hang"
+    hang.write_text(f"#!/bin/sh\ntouch {tmp_path}/speaking\nexec sleep 1000\n")
+    hang.chmod(0o755)
+    sh(f"git remote set-url origin ext::{hang}; git config protocol.ext.allow always")
+    words = [EXPERIMENTER, "run", "--push", "--", "true"]
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0)
+    until(lambda: (tmp_path / "speaking").exists(), what="the transfer")
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+
+    assert process.returncode == 0
+    assert b"was not pushed, 'experimenter push' sends it later: a signal came" in said
+
+
+def test_a_block_without_results_has_nothing_to_push(team: Path) -> None:
+    logger = ExperimentLogger("a", {})
+    with pytest.raises(RuntimeError, match="inside of the with block"):
+        logger.push()
+    with logger:
+        pass
+    with pytest.raises(NotShared, match="is gone, so that there is nothing to push"):
+        logger.push()
