@@ -53,10 +53,12 @@ def laid_out(
     shown, left_out = (list(columns), []) if width is None else _chosen(columns, width)
     widths = [min(column.width, _WIDEST) for column in shown] if width is None else _widths(shown, width)
     is_cut = width is not None
-    heading = _line([column.heading for column in shown], shown, widths, is_cut=is_cut)
-    rows = zip(*(column.cells for column in shown), strict=True)
-    lines = [_line(cells, shown, widths, is_cut=is_cut, paint=paint) for cells in rows]
-    return [paint("heading", heading), *lines], left_out
+    headings, columns_of_cells = [], []
+    for column, taken in zip(shown, widths, strict=True):
+        headings += _padded([column.heading], taken, column, is_cut=is_cut)
+        columns_of_cells.append(_padded(column.cells, taken, column, is_cut=is_cut, paint=paint))
+    rows = zip(*columns_of_cells, strict=True)
+    return [paint("heading", GAP.join(headings).rstrip()), *(GAP.join(row).rstrip() for row in rows)], left_out
 
 
 def numbers(values: Sequence[float | None]) -> list[str]:
@@ -132,16 +134,18 @@ def _total(widths: Iterable[int]) -> int:
     return sum(widths) + len(GAP) * (len(widths) - 1)
 
 
-def _line(
-    cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int], *, is_cut: bool, paint: Paint = unpainted
-) -> str:
-    parts = []
-    for cell, column, width in zip(cells, columns, widths, strict=True):
-        shown = fitted(cell, width) if is_cut else cell
-        filling = " " * (width - columns_of(shown))
-        painted = paint(cell, shown) if column.is_painted else shown
-        parts.append(filling + painted if column.is_right else painted + filling)
-    return GAP.join(parts).rstrip()
+def _padded(cells: Sequence[str], width: int, column: Column, *, is_cut: bool, paint: Paint = unpainted) -> list[str]:
+    """Return cells of a column as wide as it is to be, on the side that it has them."""
+    if is_cut or column.is_painted or not all(map(str.isascii, cells)):
+        return [_one_padded(cell, width, column, is_cut=is_cut, paint=paint) for cell in cells]
+    return [cell.rjust(width) for cell in cells] if column.is_right else [cell.ljust(width) for cell in cells]
+
+
+def _one_padded(cell: str, width: int, column: Column, *, is_cut: bool, paint: Paint) -> str:
+    shown = fitted(cell, width) if is_cut else cell
+    filling = " " * (width - columns_of(shown))
+    painted = paint(cell, shown) if column.is_painted else shown
+    return filling + painted if column.is_right else painted + filling
 
 
 def _number(value: float, shown: Mapping[float, str]) -> str:
