@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from experimenter import names
 from experimenter.errors import ExperimentAmbiguous, ExperimentUnknown
@@ -37,5 +36,7 @@ def nearest(word: str, tags: Iterable[str]) -> list[str]:
     """Return lines with the ids and tags of those of the newest experiments whose names are most like `word`."""
     newest = sorted(tags, key=names.age_key)[-_NEWEST:]
     known = {key: tag for tag in newest for key in (names.name_of(tag), names.id_of(tag), tag)}
+    from difflib import get_close_matches  # which is seldom needed
+
     close = [known[key] for key in get_close_matches(word, known, n=3)]
     return [f"{names.id_of(tag)}  {tag}" for tag in dict.fromkeys(close)]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from experimenter.errors import BadKey
@@ -73,6 +72,8 @@ class Keys:
 
     def nearest(self, word: str) -> str:
         """Return the key most like `word`, as short as can be; nothing if none is."""
+        from difflib import get_close_matches  # which is seldom needed
+
         words = {known: self.short(known) for known in self._known}
         known = {name.lower(): short for key, short in words.items() for name in (key, short)}
         close = get_close_matches(word.lower(), known, n=1)

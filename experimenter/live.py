@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from experimenter import __version__, environment, names, registry, results, snapshot, store
+from experimenter import __version__, environment, locks, names, registry, results, snapshot, store
 from experimenter.entry import Entry
 from experimenter.errors import BadResults, ExperimenterError, GitFailed, RefExists, RefMoved, StateUnwritable
 from experimenter.limits import Limits
@@ -186,7 +186,7 @@ def remove(live: Live, *, status: str, exit_code: int | None) -> None:
 def cancel(repo: Repo, entry: Entry) -> None:
     """Undo what `begin` did, how far it came: the experiment never started."""
     try:
-        store.break_stale_locks(repo, entry.tag, since=entry.started)
+        locks.break_stale_locks(repo, entry.tag, since=entry.started)
         experiment = store.find(repo, entry.tag)
         if experiment and experiment.record.status == "running":
             store.delete(repo, experiment)

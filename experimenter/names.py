@@ -4,7 +4,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import PurePosixPath
 
 from experimenter.errors import BadName
@@ -86,8 +85,8 @@ def id_of(tag: str) -> str:
 
 def tags_with_id(tags: Iterable[str], start: str) -> list[str]:
     """Return those of `tags` whose id begins with `start`."""
-    sha1 = partial(hashlib.sha1, usedforsecurity=False)  # of 100,000 tags the calls count
-    return [tag for tag in tags if sha1(tag.encode()).hexdigest().startswith(start)]
+    sha1 = hashlib.sha1  # of 100,000 tags each call counts
+    return [tag for tag in tags if sha1(tag.encode(), usedforsecurity=False).hexdigest().startswith(start)]
 
 
 def _script(words: Iterator[str], code: str, valued: str) -> str:

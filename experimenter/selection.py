@@ -42,7 +42,7 @@ class Selection:
 
 def named(repo: Repo, *words: str) -> list[Experiment]:
     """Return the experiments that words mean, in their order; raise as `find` and `store.read` do."""
-    tags = store.tags(repo)
+    tags = store.tag_names(repo)
     return [store.read(repo, find(word, tags)) for word in words]
 
 
@@ -88,7 +88,7 @@ def _matching(repo: Repo, wanted: Selection, objects: Mapping[str, str]) -> list
 def _newest(repo: Repo, wanted: Selection, limit: int) -> list[Experiment]:
     """Return the newest, reading no more than it takes to find so many."""
     objects = store.tag_objects(repo, tree=_tree(repo, wanted)) if wanted.revision is not None else {}
-    left = [tag for tag in objects or store.tags(repo) if _bears_name(tag, wanted)]
+    left = [tag for tag in objects or store.tag_names(repo) if _bears_name(tag, wanted)]
     found, size = list[Experiment](), limit
     while left and len(found) < limit:
         chunk = left[-size:]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from experimenter import leftovers, live, names, registry, store
+from experimenter import leftovers, live, locks, names, registry, store
 from experimenter.entry import Entry, Phase
 from experimenter.errors import ExperimenterError
 from experimenter.plumbing import Repo, config
@@ -38,7 +38,7 @@ def settle(repo: Repo, settings: Settings | None = None) -> None:
 
 def settle_entry(repo: Repo, entry: Entry, settings: Settings) -> None:
     """Settle one abandoned entry, whose lock the caller holds; leave it if its command has come to life by now."""
-    if store.is_at_work(entry.tag):
+    if locks.is_at_work(entry.tag):
         raise ExperimenterError("a git that changes its tag is still at work")
     is_claimed = entry.claim(Phase.ENDING)
     entry = registry.entry_of(repo, entry.tag) or entry
@@ -47,7 +47,7 @@ def settle_entry(repo: Repo, entry: Entry, settings: Settings) -> None:
             entry.give_back()
         return
     entry.free_reserve()
-    store.break_stale_locks(repo, entry.tag, since=entry.started)
+    locks.break_stale_locks(repo, entry.tag, since=entry.started)
     experiment = store.find(repo, entry.tag)
     if experiment and experiment.record.status == "running":
         _settle_running(live.Live(repo=repo, settings=settings, entry=entry, experiment=experiment))

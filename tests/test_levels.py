@@ -13,7 +13,7 @@ LEVELS = [
     {"detach", "limits", "names", "plumbing", "process", "query", "relay", "settings", "storable", "witness"},
     {"environment", "find", "params", "record", "results", "state", "status"},
     {"pidfile", "snapshot", "store", "tree", "worktree"},
-    {"editable", "entry", "keys", "signals"},
+    {"editable", "entry", "keys", "locks", "signals"},
     {"compare", "registry", "remote", "selection"},
     {"groups"},
     {"leftovers", "live", "running", "share"},
