@@ -19,8 +19,12 @@ def values_of(experiment: Experiment) -> Values:
     """Return what an experiment's record holds under each dotted key, with `tag` and `id`."""
     values: dict[str, Any] = {}
     _fill(values, experiment.record.body, "")
-    identity = {"tag": experiment.tag, "id": experiment.id, "name": experiment.name, "code.commit": experiment.commit}
-    return values | identity
+    return values | identity(experiment)
+
+
+def identity(experiment: Experiment) -> dict[str, str]:
+    """Return what git knows of an experiment, whatever its record says, under the keys of records."""
+    return {"tag": experiment.tag, "id": experiment.id, "name": experiment.name, "code.commit": experiment.commit}
 
 
 def identity_of(value: Any) -> str:

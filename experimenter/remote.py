@@ -2,13 +2,13 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from experimenter import names, store
 from experimenter.errors import NotRemoved, RemoteFailed
-from experimenter.plumbing import Repo, config, config_value
+from experimenter.plumbing import Repo, config, config_value, first_complaint
 from experimenter.plumbing.transfer import Patience, Transfer, transfer
 from experimenter.signals import interruptible
 from experimenter.storable import without_users
@@ -57,14 +57,15 @@ class Remote:
         One that `is_pushed_to` is where git pushes to, which may be elsewhere. Raises RemoteFailed if there is none.
         """
         chosen = name or _default_name(repo)
-        places = _push_urls(repo, chosen) if is_pushed_to else []
-        if len(places) > 1:
-            raise RemoteFailed(f"{without_users(chosen)} is pushed to in {len(places)} places; name one with --remote")
-        if not name and not _urls(repo, chosen):
+        urls = _urls(repo, chosen)
+        if not name and not urls:
             raise RemoteFailed(
                 f"there is no remote {visible(chosen)}; git remote add {visible(chosen)} URL, or --remote R"
             )
-        return cls(repo=repo, name=chosen, place=places[0] if places else chosen, patience=patience)
+        places = _urls(repo, chosen, "--push") if is_pushed_to else urls
+        if places != urls and len(places) > 1:
+            raise RemoteFailed(f"{without_users(chosen)} is pushed to in {len(places)} places; name one with --remote")
+        return cls(repo=repo, name=chosen, place=chosen if places == urls else places[0], patience=patience)
 
     def __str__(self) -> str:
         return str(without_users(self.name))
@@ -90,16 +91,15 @@ class Remote:
         """
         if not tags:
             return {}
-        if len(tags) <= _FEW:
-            return self._push(*(f"{store.ref(tag)}:{store.ref(tag)}" for tag in tags))
-        added: list[str] = []
-        refused = self._push(f"{_PATTERN}:{_PATTERN}", *(f"^{store.ref(tag)}" for tag in leave), added=added)
-        self._take_back(set(added) - set(tags))
-        return {tag: reason for tag, reason in refused.items() if tag in set(tags)}
+        wanted, added = set(tags), list[str]()
+        others = store.other_tags(self.repo) if len(tags) > _FEW else []
+        refused = self._push(*_refspecs(tags, leave=[*leave, *others]), added=added)
+        self._take_back(set(added) - wanted)
+        return {tag: reason for tag, reason in refused.items() if tag in wanted}
 
-    def _take_back(self, tags: Iterable[str]) -> None:
+    def _take_back(self, tags: Collection[str]) -> None:
         """Delete what the pattern has taken along, as a run that has just started, unless somebody changed it since."""
-        ours = store.tag_objects(self.repo)
+        ours = store.tag_objects(self.repo) if tags else {}
         for tag in tags:
             lease = f"--force-with-lease={store.ref(tag)}:{ours.get(tag, '')}"
             self._push(lease, f":{store.ref(tag)}")
@@ -107,8 +107,7 @@ class Remote:
     def replace(self, tags: Mapping[str, str]) -> Mapping[str, str]:
         """Push tags over the values that it is known to have of them; return why those not taken were refused."""
         leases = [f"--force-with-lease={store.ref(tag)}:{oid}" for tag, oid in tags.items()]
-        words = [f"{store.ref(tag)}:{store.ref(tag)}" for tag in tags]
-        return self._push(*leases, *words) if tags else {}
+        return self._push(*leases, *_refspecs(list(tags), leave=None)) if tags else {}
 
     def delete(self, experiments: Sequence[Experiment]) -> None:
         """Delete the tags that it has of these experiments, all or none, with the values that we have.
@@ -129,17 +128,14 @@ class Remote:
 
     def fetch_new(self, tags: Sequence[str], *, leave: Iterable[str]) -> None:
         """Fetch tags that we do not have, and what they need; `leave` are others of theirs. Raises RemoteFailed."""
-        words = [f"{store.ref(tag)}:{store.ref(tag)}" for tag in tags]
-        if len(tags) > _FEW:
-            words = [f"{_PATTERN}:{_PATTERN}", *(f"^{store.ref(tag)}" for tag in leave)]
         if tags:
-            self._fetch(*words)
+            self._fetch(*_refspecs(tags, leave=leave))
 
     def records(self, tags: Mapping[str, str]) -> Mapping[str, Experiment]:
         """Return the experiments that it has under these tags, which it has on these objects. Raises RemoteFailed."""
         if tags:
             self._fetch(*map(store.ref, tags))
-        return {experiment.tag: experiment for experiment in store.listing(self.repo, tags).experiments}
+        return store.experiments(self.repo, tags)
 
     def _fetch(self, *refspecs: str) -> None:
         # No setting of the user's for their own fetches: fetch.prune would delete what is only here.
@@ -189,9 +185,8 @@ class Remote:
     def _failure(self, message: str, done: Transfer) -> RemoteFailed:
         """Return an error that leads with git's own first complaint."""
         said = [str(without_users(line)) for line in done.said if not _NOISE.match(line)]
-        complaints = [line for line in said if line.startswith(("fatal:", "error:"))] or said
-        reason = f": {complaints[0].partition(': ')[2] or complaints[0]}" if complaints else ""
-        return RemoteFailed(message + reason, details=[line for line in said if line not in complaints[:1]])
+        reason, rest = first_complaint(said)
+        return RemoteFailed(f"{message}: {reason}" if reason else message, details=rest)
 
 
 def _default_name(repo: Repo) -> str:
@@ -202,14 +197,15 @@ def _default_name(repo: Repo) -> str:
     return remote if remote not in ("", ".") else "origin"  # `.` stands for this repository
 
 
-def _urls(repo: Repo, name: str) -> list[str]:
-    """Return where git fetches from for a remote, a path or a URL; nothing for a name that it does not know."""
-    found = repo.git("remote", "get-url", "--all", "--", name, expected=(0, 2, 128)).decode(errors="surrogateescape")
-    return found.splitlines() or ([name] if re.search(r"[/:.]", name) else [])
-
-
-def _push_urls(repo: Repo, name: str) -> list[str]:
-    """Return where git pushes to, if that is not where it fetches from."""
-    words = ("remote", "get-url", "--push", "--all", "--", name)
+def _urls(repo: Repo, name: str, *options: str) -> list[str]:
+    """Return where git fetches from, or pushes to, for a remote, a path or a URL; nothing for an unknown name."""
+    words = ("remote", "get-url", "--all", *options, "--", name)
     found = repo.git(*words, expected=(0, 2, 128)).decode(errors="surrogateescape").splitlines()
-    return found if found != _urls(repo, name) else []
+    return found or ([name] if re.search(r"[/:.]", name) else [])
+
+
+def _refspecs(tags: Sequence[str], *, leave: Iterable[str] | None) -> list[str]:
+    """Return what names tags for git: one by one if they are few or nobody knows what to `leave`, else by a pattern."""
+    if leave is None or len(tags) <= _FEW:
+        return [f"{store.ref(tag)}:{store.ref(tag)}" for tag in tags]
+    return [f"{_PATTERN}:{_PATTERN}", *(f"^{store.ref(tag)}" for tag in leave)]

@@ -19,7 +19,6 @@ from experimenter.text import visible
 _log = logging.getLogger("experimenter")
 _LONGEST_S = 1000 * 365.25 * 86400
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_UNFINISHED = ("queued", "running")  # perhaps on another machine
 
 
 def chosen(repo: Repo, words: Iterable[str]) -> list[Experiment]:
@@ -38,7 +37,7 @@ def check(repo: Repo, experiment: Experiment) -> None:
     if registry.is_alive(repo, experiment.tag):
         raise NotRemoved(f"{experiment.tag} runs; 'experimenter stop {experiment.id}' ends it")
     is_ours = experiment.record.get("host") == host() and is_readable(repo)
-    if experiment.status in _UNFINISHED and not is_ours:
+    if not experiment.is_finished and not is_ours:
         raise NotRemoved(
             f"{experiment.tag} is {experiment.status}, perhaps on another machine or by another user;"
             f" if it is not: git tag -d {experiment.tag}"
@@ -53,7 +52,7 @@ def prunable(repo: Repo, *, without_results: bool, older_than: timedelta | None)
         experiment
         for experiment in store.listing(repo, old).experiments
         if not (without_results and experiment.results)
-        and experiment.status not in _UNFINISHED
+        and experiment.is_finished
         and not registry.is_alive(repo, experiment.tag)
     ]
 

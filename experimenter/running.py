@@ -125,8 +125,8 @@ def wait(repo: Repo, word: str) -> int:
     while registry.is_alive(repo, tag):
         time.sleep(_LOOK_AGAIN_S)
     status = (ending_of(repo, tag) or {}).get("exit_code")
-    if status is None and tag in store.tags(repo):
-        status = store.read(repo, tag).record.body.get("exit_code")
+    if status is None and (experiment := store.find(repo, tag)):
+        status = experiment.record.get("exit_code")
     if not isinstance(status, int):
         raise StatusUnknown(f"{tag} has ended, but no exit status of it is known")
     return status

@@ -18,7 +18,7 @@ from experimenter.text import visible
 _log = logging.getLogger("experimenter")
 
 
-def settle(repo: Repo, settings: Settings | None = None) -> None:
+def settle(repo: Repo) -> None:
     """Settle every experiment of this host and user that was left behind, and remove what was half made or removed.
 
     Results that were written are rescued into the tag, otherwise the tag goes; what was done is told. Nothing is raised
@@ -27,7 +27,7 @@ def settle(repo: Repo, settings: Settings | None = None) -> None:
     state = StateFolder.of(repo)
     try:
         if leftovers.any_left(repo):
-            settings = settings or Settings.from_config(config(repo))
+            settings = Settings.from_config(config(repo))
             with leftovers.locked(state):
                 for entry in [*_broken(repo, state), *leftovers.abandoned(repo)]:
                     _try_to_settle(repo, entry, settings)

@@ -21,7 +21,6 @@ from experimenter.plumbing import Repo, update_ref
 from experimenter.plumbing.transfer import Patience
 from experimenter.remote import Remote, Theirs
 from experimenter.settings import Settings
-from experimenter.store import Experiment
 from experimenter.text import readable_size, visible
 
 _log = logging.getLogger("experimenter")
@@ -29,7 +28,6 @@ _DECLINED = "[remote rejected]"
 # Where objects are missing, as in a partial clone, none is fetched for this.
 _NEW_OBJECTS = ("rev-list", "--objects", "--ignore-missing", "--missing=allow-any", "--stdin")
 _ROUNDS = 3  # looks at what the remote has, where others push meanwhile
-_UNFINISHED = ("queued", "running")
 _SHOWN_PATHS = 5
 
 
@@ -89,7 +87,7 @@ def push(
         theirs = remote.look()
         declined = [tag for tag, reason in refused.items() if reason.startswith(_DECLINED)]
         plan = _plan(repo, remote, theirs, tags, leave=[*declined, *sent])
-        if turn == 1:
+        if turn == 1 and plan.tags:
             weight = _weigh(repo, plan, theirs, max_size_bytes)
         if is_dry or not plan.tags:
             refused = {tag: refused[tag] for tag in declined}
@@ -120,7 +118,7 @@ def push_one(repo: Repo, tag: str, settings: Settings, *, to: str | None = None)
 
     An empty `to` stands for the default remote. Raises RemoteFailed, PushTooLarge, or NotShared with the reason.
     """
-    if tag not in store.tags(repo):
+    if not store.find(repo, tag):
         raise NotShared(f"{tag} is gone, so that there is nothing to push")
     patience = Patience(until_s=time.monotonic() + settings.push_timeout_s)
     remote = Remote.of(repo, to, patience, is_pushed_to=True)
@@ -158,17 +156,19 @@ def pull(repo: Repo, remote: Remote) -> Shared:
             if turn == _ROUNDS or not _is_gone(error):
                 raise
     found = remote.records(differing)
-    mine = _records(repo, {tag: ours[tag] for tag in differing})
+    mine = store.experiments(repo, {tag: ours[tag] for tag in differing})
     replaced, conflicts = [], []
-    for tag, oid in differing.items():
-        if _is_finished(found.get(tag)) and not _is_finished(mine.get(tag)) and not registry.is_alive(repo, tag):
+    for tag, theirs_is in found.items():
+        if not theirs_is.is_finished:
+            continue
+        if tag in mine and mine[tag].is_finished:
+            conflicts.append(tag)
+        elif not registry.is_alive(repo, tag):
             try:
-                update_ref(repo, store.ref(tag), new=oid, old=ours[tag])
+                update_ref(repo, store.ref(tag), new=theirs_is.tag_object, old=ours[tag])
                 replaced.append(tag)
             except (RefMoved, RefExists):  # it has just been finished here
                 conflicts.append(tag)
-        elif _is_finished(found.get(tag)) and _is_finished(mine.get(tag)):
-            conflicts.append(tag)
     return Shared(remote=str(remote), tags=[*new, *replaced], conflicts=conflicts)
 
 
@@ -177,19 +177,16 @@ def _plan(repo: Repo, remote: Remote, theirs: Theirs, wanted: Sequence[str] | No
     asked = [tag for tag in (ours if wanted is None else wanted) if tag in ours and tag not in leave]
     lacking = {tag: ours[tag] for tag in asked if tag not in theirs.tags}
     differing = {tag: ours[tag] for tag in asked if theirs.tags.get(tag, ours[tag]) != ours[tag]}
-    mine = _records(repo, lacking | differing)
+    mine = store.experiments(repo, lacking | differing)
     there = remote.records({tag: theirs.tags[tag] for tag in differing})
     # One that runs is sent only if it is named: were it to fail, nobody would take it away there.
-    new = [tag for tag in lacking if tag in mine and (wanted is not None or _is_finished(mine[tag]))]
-    replacing, conflicts = {}, []
-    for tag in differing:
-        if _is_finished(mine.get(tag)) and tag in there and not _is_finished(there[tag]):
-            replacing[tag] = theirs.tags[tag]
-        elif _is_finished(mine.get(tag)) and (tag not in there or _is_finished(there[tag])):
-            conflicts.append(tag)
+    new = [tag for tag in lacking if tag in mine and (wanted is not None or mine[tag].is_finished)]
+    finished = [tag for tag in differing if tag in mine and mine[tag].is_finished]
+    replacing = {tag: theirs.tags[tag] for tag in finished if tag in there and not there[tag].is_finished}
+    conflicts = [tag for tag in finished if tag not in replacing]
     sending = set(new)
     staying = [tag for tag, oid in ours.items() if tag not in sending and theirs.tags.get(tag) != oid]
-    return _Plan(new=new, replacing=replacing, conflicts=conflicts, leave=[*staying, *store.other_tags(repo)])
+    return _Plan(new=new, replacing=replacing, conflicts=conflicts, leave=staying)
 
 
 def _is_gone(error: RemoteFailed) -> bool:
@@ -197,20 +194,12 @@ def _is_gone(error: RemoteFailed) -> bool:
     return re.search(r"does not match any|find remote ref", "\n".join([error.message, *error.details])) is not None
 
 
-def _records(repo: Repo, objects: Mapping[str, str]) -> dict[str, Experiment]:
-    return {experiment.tag: experiment for experiment in store.listing(repo, objects).experiments}
-
-
-def _is_finished(experiment: Experiment | None) -> bool:
-    return experiment is not None and experiment.status not in _UNFINISHED
-
-
 def _weigh(repo: Repo, plan: _Plan, theirs: Theirs, max_size_bytes: int) -> tuple[int, int]:
     """Return how many objects are new to the remote, as far as we know, and the size of the files among them."""
     # Of a commit that is known, but no parent of a new one, git leaves out the files only if its tree is named.
     known = "".join(f"^{oid}\n^{oid}^{{tree}}\n" for oid in [*theirs.heads, *theirs.tags.values()])
     asked = "".join(f"{store.ref(tag)}\n" for tag in plan.tags) + known
-    new = repo.git(*_NEW_OBJECTS, stdin=asked.encode()) if plan.tags else b""
+    new = repo.git(*_NEW_OBJECTS, stdin=asked.encode())
     sizes = repo.git("cat-file", "--batch-check=%(objecttype) %(objectsize) %(rest)", "--buffer", stdin=new)
     objects, files = 0, []
     for line in sizes.splitlines():

@@ -14,6 +14,7 @@ from experimenter.process import host
 from experimenter.record import Record
 
 _AGE = itemgetter(slice(-len("20261123T031936.123456Z"), None))  # the end of a tag, which is its time
+_UNFINISHED = ("queued", "running")
 _PREFIX_LENGTH = len("refs/tags/")
 # A tag in the answer of git-show-ref(1): its object and name, and on the next line what it is on.
 _ANNOTATED = re.compile(r"^([0-9a-f]+) refs/tags/(exp_.*)\n([0-9a-f]+) .*\^\{\}$", re.MULTILINE)
@@ -48,6 +49,11 @@ class Experiment:
     def status(self) -> str:
         """How it stands, or how it ended: `running`, `completed` and so on."""
         return self.record.status
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended, as far as the record says: one that has not may run on another machine."""
+        return self.status not in _UNFINISHED
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -158,6 +164,11 @@ def listing(repo: Repo, objects: Mapping[str, str]) -> Listing:
         except NotARecord:
             found.no_records.append(tag.name)
     return found
+
+
+def experiments(repo: Repo, objects: Mapping[str, str]) -> dict[str, Experiment]:
+    """Return by their tags those experiments of `listing` whose records can be read."""
+    return {experiment.tag: experiment for experiment in listing(repo, objects).experiments}
 
 
 def tree_of(repo: Repo, revision: str) -> str:

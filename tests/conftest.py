@@ -212,6 +212,14 @@ def tags() -> list[str]:
     return sh("git tag --list 'exp_*'").split()
 
 
+def hook(git_dir: Path, name: str, script: str) -> None:
+    """Give a repository a hook: a script, for sh unless its first line says otherwise."""
+    path = git_dir / "hooks" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(script if script.startswith("#!") else f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
 def record(tag: str | None = None) -> dict[str, Any]:
     """Return the record of a tag, or of the only one, as git has it."""
     (tag,) = [tag] if tag else tags()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import EXPERIMENTER, Terminal, detached, experimenter, make_repo, sh
+from conftest import EXPERIMENTER, Terminal, detached, experimenter, hook, make_repo, sh
 from experimenter import ExperimentData, names, removal
 from experimenter.errors import BadOption, NotRemoved, RefMoved
 from experimenter.plumbing import find_repo
@@ -332,11 +332,8 @@ class TestRemote:
 
     def test_one_that_is_changed_there_meanwhile_stays_on_both_sides(self, shared: Path) -> None:
         tag = sh("git tag --list 'exp_bare_*'").strip()
-        hook = Path(".git/hooks/pre-push")
-        hook.parent.mkdir(exist_ok=True)
         other = sh(f"git cat-file tag {tag} | sed s/completed/failed/ | git -C {shared} mktag").strip()
-        hook.write_text(f"#!/bin/sh\ngit -C {shared} update-ref refs/tags/{tag} {other}\n")
-        hook.chmod(0o755)
+        hook(Path(".git"), "pre-push", f"git -C {shared} update-ref refs/tags/{tag} {other}")
 
         done = experimenter("rm", "good", "bare", "--remote", "--yes")
 
@@ -344,10 +341,7 @@ class TestRemote:
         assert "Traceback" not in done.stderr
 
     def test_the_pre_push_hook_runs_as_for_git_push(self, shared: Path) -> None:
-        hook = Path(".git/hooks/pre-push")
-        hook.parent.mkdir(exist_ok=True)
-        hook.write_text("#!/bin/sh\ncat >> ../pushed\n")
-        hook.chmod(0o755)
+        hook(Path(".git"), "pre-push", "cat >> ../pushed")
 
         experimenter("rm", "bare", "--remote", "--yes")
 

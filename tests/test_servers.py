@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import EXPERIMENTER, Terminal, experimenter, make_repo, sh, until
+from conftest import EXPERIMENTER, Terminal, experimenter, hook, make_repo, sh, until
 from experimenter import names
 
 CANARY = "s3cret-canary"
@@ -178,11 +178,8 @@ def test_a_wrong_password_is_an_error_that_shows_none(http: Server) -> None:
 
 @needs("lighttpd")
 def test_a_server_that_goes_away_half_way_loses_nothing(http: Server) -> None:
-    hook = http.bare / "hooks/pre-receive"
-    hook.write_text(
-        f"#!{sys.executable}\nimport os, signal\nos.kill({http.process.pid}, signal.SIGKILL)\nos._exit(1)\n"
-    )
-    hook.chmod(0o755)
+    kill = f"import os, signal\nos.kill({http.process.pid}, signal.SIGKILL)\nos._exit(1)\n"
+    hook(http.bare, "pre-receive", f"#!{sys.executable}\n{kill}")
     experimenter("run", "-n", "a", "--", "true")
 
     done = experimenter("push", "--remote", http.url)

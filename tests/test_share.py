@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import EXPERIMENTER, Terminal, detached, experimenter, make_repo, sh, until
+from conftest import EXPERIMENTER, Terminal, detached, experimenter, hook, make_repo, sh, until
 from experimenter import ExperimentLogger, names
 from experimenter.errors import NotShared
 from experimenter.plumbing import find_repo
@@ -207,9 +207,7 @@ def test_two_who_push_at_once_lose_nothing(team: Path, colleague: Path) -> None:
 
 
 def test_a_remote_that_refuses_one_takes_the_rest(team: Path) -> None:
-    hook = team / "hooks/update"
-    hook.write_text("#!/bin/sh\ncase $1 in *exp_bad_*) echo 'not this one' >&2; exit 1;; esac\n")
-    hook.chmod(0o755)
+    hook(team, "update", "case $1 in *exp_bad_*) echo 'not this one' >&2; exit 1;; esac")
     bad = run("bad")
     run("good")
 
@@ -251,10 +249,7 @@ def test_a_dry_run_lists_and_sends_nothing(team: Path) -> None:
 
 
 def test_the_pre_push_hook_runs(team: Path) -> None:
-    hook = Path(".git/hooks/pre-push")
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\ncat >> ../pushed\n")
-    hook.chmod(0o755)
+    hook(Path(".git"), "pre-push", "cat >> ../pushed")
     run("a")
     experimenter("push")
 
@@ -485,10 +480,7 @@ def test_a_record_there_that_cannot_be_read_is_a_conflict(team: Path) -> None:
 
 
 def test_a_hook_that_leaves_a_process_behind_is_not_waited_for(team: Path) -> None:
-    hook = Path(".git/hooks/pre-push")
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\nsleep 60 &\necho $! > ../child\n")
-    hook.chmod(0o755)
+    hook(Path(".git"), "pre-push", "sleep 60 &\necho $! > ../child")
     run("a")
     started_s = time.monotonic()
 

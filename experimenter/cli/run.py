@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from experimenter.cli.completion import complete_experiment, complete_file
-from experimenter.cli.main import find_current_repo, speak
+from experimenter.cli.main import find_current_repo, settle_leftovers, speak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -184,7 +184,6 @@ def _start(
     from experimenter.plumbing import config
     from experimenter.run import Options, run
     from experimenter.settings import Settings
-    from experimenter.settle import settle
 
     if asked["name"] is not None:
         names.checked(asked["name"])
@@ -198,7 +197,7 @@ def _start(
         rerun_of=original.tag if original else None,
         **asked,
     )
-    settle(repo, settings)
+    settle_leftovers(repo)
     start = partial(run, repo, command, options, settings)
     if detach:
         return _in_background(start)

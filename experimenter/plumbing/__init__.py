@@ -8,12 +8,14 @@ from experimenter.plumbing.git import (
     delete_ref,
     delete_refs,
     find_repo,
+    first_complaint,
     pager,
     update_ref,
     wants_colour,
 )
 
 __all__ = [
-    "REF", "Repo", "config", "config_value", "delete_ref", "delete_refs", "find_repo", "pager",
+    "REF", "Repo", "config", "config_value", "delete_ref", "delete_refs", "find_repo",
+    "first_complaint", "pager",
     "update_ref", "wants_colour",
 ]  # fmt: skip

@@ -207,7 +207,7 @@ def run(
         process.wait()
         raise
     if process.returncode not in expected:
-        raise failure(directory, words, process.returncode, stderr.decode(errors="replace"))
+        raise _failure(directory, words, process.returncode, stderr.decode(errors="replace"))
     assert isinstance(stdout, bytes)
     return stdout
 
@@ -234,17 +234,25 @@ def start(
     return running
 
 
-def failure(directory: Path, words: Sequence[str | bytes], status: int, stderr: str) -> GitFailed:
+def _failure(directory: Path, words: Sequence[str | bytes], status: int, stderr: str) -> GitFailed:
     """Return an error that leads with git's own first complaint; what else git said follows."""
     lines = [visible(line) for line in stderr.splitlines() if line and not line.startswith("hint:")]
-    complaints = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
+    reason, rest = first_complaint(lines)
     verb = os.fsdecode(words[2 * words.count("-c")])
     if _disk_is_full(directory):  # of which git speaks in many ways, or not at all
         return GitFailed(f"git {verb} failed: No space left on device; free some and try again", details=lines)
-    if not complaints:
+    if not reason:
         return GitFailed(f"git {verb} ended with status {status} and said nothing")
+    return GitFailed(f"git {verb} failed: {reason}", details=rest)
+
+
+def first_complaint(lines: Sequence[str]) -> tuple[str, list[str]]:
+    """Return git's own first complaint among what it and others said, empty if nobody did, and the other lines."""
+    complaints = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
+    if not complaints:
+        return "", []
     reason = complaints[0].partition(": ")[2] or complaints[0]
-    return GitFailed(f"git {verb} failed: {reason}", details=[line for line in lines if line != complaints[0]])
+    return reason, [line for line in lines if line != complaints[0]]
 
 
 def _disk_is_full(directory: Path) -> bool:

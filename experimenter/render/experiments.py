@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from experimenter.keys import Keys, Values, identity_of, values_of
+from experimenter.keys import Keys, Values, identity, identity_of, values_of
 from experimenter.layout import Column, Paint, Rank, laid_out, unpainted
 from experimenter.query import MISSING
 from experimenter.render.cells import AGO, age_cell, column_cells, csv_document, heading_of, local_time
@@ -23,7 +23,7 @@ def row(experiment: Experiment) -> dict[str, Any]:
     """Return what identifies one experiment, then its parameters and results under dotted keys."""
     body = experiment.record.body
     found = {key: body[key] for key in ("status", "started", "finished") if key in body}
-    found |= {"tag": experiment.tag, "id": experiment.id, "name": experiment.name, "code.commit": experiment.commit}
+    found |= identity(experiment)
     for part in ("parameters", "results"):
         found |= dotted(body.get(part, {}), prefix=f"{part}.")
     return found
