@@ -108,7 +108,7 @@ def _chosen(found: Iterable[Experiment], condition: Condition | None, wanted: Se
     if wanted.sort is None:
         found = [one for one, _ in pairs]
         return found if wanted.limit is None else found[max(0, len(found) - wanted.limit) :]
-    key = whole_key(keys, wanted.sort)
+    key = whole_key(keys, query.unquoted(wanted.sort))
     ranked = [(one, rank(values.get(key))) for one, values in pairs]
     placed = [pair for pair in ranked if pair[1] is not None]
     placed.sort(key=itemgetter(1), reverse=wanted.reverse)

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from conftest import EXPERIMENTER, Terminal, experimenter, sh, tags
+from experimenter.cli.main import experimenter as program
 
 SAMPLE = Path(__file__).with_name("data") / "schema-1.json"
 
@@ -266,7 +268,7 @@ def test_help_and_version_load_nothing_they_do_not_need(repo: Path) -> None:
         assert sh(f'python -c "{program}"').splitlines()[-1] == "[]"
 
 
-HELP = ["--help", "run --help", "list --help", "show --help", "wait -h", "ps --help", "stop --help", "logs --help"]
+HELP = ["--help", *(f"{name} -h" for name in program.list_commands(click.Context(program)))]
 
 
 @pytest.mark.parametrize("words", HELP)

@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experimenter.compare import differing
+from experimenter.groups import groups_of
 from experimenter.names import id_of, tag
 from experimenter.record import Record
+from experimenter.render.comparison import comparison
 from experimenter.render.details import details
 from experimenter.render.experiments import csv_of, table_of
+from experimenter.render.groups import csv_of_groups, table_of_groups
 from experimenter.storable import dumps
 from experimenter.store import Experiment
 
@@ -133,6 +137,17 @@ class TestControlCharacters:
 
         assert len(document.splitlines()) == 2
         assert all(line.isprintable() for line in document.splitlines())
+
+    def test_are_escaped_in_comparisons_and_groups(self) -> None:
+        other = made(parameters={CONTROLS: "x", "list": []}, results={CONTROLS: 1})
+        pairs = {**differing(HOSTILE.parameters, other.parameters), **differing(HOSTILE.results, other.results)}
+        keys = [f"parameters.{CONTROLS}", "status"]
+        groups = groups_of([HOSTILE, other], keys, is_sorted=False)
+
+        lines = [*comparison(pairs, ("KEY", "a", "b"), width=None), *table_of_groups(groups, width=None)]
+        lines += csv_of_groups(groups, keys).splitlines()
+        assert len(lines) == 1 + len(pairs) + 1 + 2 + 1 + 2
+        assert [line for line in lines if not line.isprintable()] == []
 
     @given(st.text(st.characters(codec=None)), st.text(st.characters(codec=None)))
     @settings(deadline=None)

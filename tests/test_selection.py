@@ -11,6 +11,7 @@ import pytest
 from conftest import experimenter, sh
 from experimenter.errors import BadCondition, BadKey
 from experimenter.keys import Keys, words_in
+from experimenter.names import id_of
 from experimenter.plumbing import find_repo
 from experimenter.selection import Selection, select
 
@@ -76,6 +77,7 @@ def five(repo: Path) -> list[str]:
         ({"sort": "loss", "reverse": True}, [3, 4, 1, 0, 2]),
         ({"sort": "opt"}, [0, 3, 1, 2, 4]),
         ({"sort": "started"}, [0, 1, 2, 3, 4]),
+        ({"sort": "`acc`"}, [0, 4, 3, 1, 2]),
         ({"revision": "HEAD", "limit": 1}, [4]),
         ({"revision": "HEAD", "sort": "lr", "limit": 2}, [1, 0]),
     ],
@@ -99,6 +101,17 @@ def test_a_limit_reads_no_records_that_it_does_not_show(repo: Path, tmp_path: Pa
     assert places(repo, tags, limit=3) == [27, 28, 29]
     assert places(repo, tags, limit=3, with_results=True) == [27, 28, 29]
     assert "no record" in experimenter("list", cwd=repo).stderr
+
+
+def test_one_is_shown_compared_and_removed_without_reading_others(repo: Path) -> None:
+    tags = add(repo, [{"name": f"n{place}", "results": {"a": place}} for place in range(4)])
+    for tag in tags[2:]:
+        broken = sh(f"git rev-parse {tag}", cwd=repo).strip()
+        (repo / ".git/objects" / broken[:2] / broken[2:]).unlink()
+
+    for words in (["show"], ["diff", "n1"], ["rm", "--yes"]):
+        done = experimenter(*words, id_of(tags[0]), cwd=repo)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_key_that_no_record_has_is_told(repo: Path, five: list[str]) -> None:
