@@ -22,6 +22,35 @@ from experimenter.tree import Tree
 OPEN, SETTLING, RESERVE = "open", "settling", "reserve"  # more files of an entry
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Whether one that runs was pushed already, or is to be pushed when it has ended: a file in its folder."""
+
+    file: Path
+
+    def ask(self) -> None:
+        """Let it be pushed at its end."""
+        with contextlib.suppress(OSError):  # it has ended
+            self.file.touch()
+
+    def note_push(self) -> None:
+        """Note that it was pushed as it is now, so that what becomes of it reaches the remote, too."""
+        with contextlib.suppress(OSError):
+            self.file.write_text("pushed")
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is to be pushed at its end."""
+        return self.file.exists()
+
+    @property
+    def is_pushed(self) -> bool:
+        """Whether the remote has it, as one that runs."""
+        with contextlib.suppress(FileNotFoundError):
+            return bool(self.file.read_text())
+        return False
+
+
 class Phase(enum.StrEnum):
     """How far an entry has come: the name of a file in its folder, which only one process can rename."""
 
@@ -73,6 +102,11 @@ class Entry:
     def results(self) -> Path:
         """The file that the command writes its results to."""
         return self.folder / "results.json"
+
+    @property
+    def share(self) -> Share:
+        """What its scripts have asked for about the default remote."""
+        return Share(self.folder / "share")
 
     @property
     def index(self) -> Path:

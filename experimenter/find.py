@@ -1,22 +1,29 @@
 """Finds the experiment that a word means: a tag, an id, the start of one, or a name."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from experimenter import names
+from experimenter import names, store
 from experimenter.errors import ExperimentAmbiguous, ExperimentUnknown
+from experimenter.plumbing import Repo
+from experimenter.store import Experiment
 
 _ID = re.compile(r"[0-9A-Fa-f]{4,8}")
 _NEWEST = 1000
 _SHOWN_CANDIDATES = 10
 
 
-def find(word: str, tags: Iterable[str]) -> str:
+def named(repo: Repo, *words: str) -> list[Experiment]:
+    """Return the experiments that words mean, in their order; raise as `find` and `store.read` do."""
+    tags = store.tag_names(repo)
+    return [store.read(repo, find(word, tags)) for word in words]
+
+
+def find(word: str, tags: Collection[str]) -> str:
     """Return the one of `tags` that `word` means: the tag, an id, the start of one, or a name borne only once.
 
     Raises ExperimentUnknown with the nearest ones, or ExperimentAmbiguous with the candidates.
     """
-    tags = dict.fromkeys(tags)
     if word in tags:
         return word
     found = [tag for tag in tags if tag.startswith(f"{names.PREFIX}{word}_") and names.name_of(tag) == word]

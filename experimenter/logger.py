@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from experimenter import environment, live, names
-from experimenter.entry import Phase
+from experimenter.entry import Phase, Share
 from experimenter.errors import BadParameters
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo, config, find_repo
@@ -75,11 +75,9 @@ class ExperimentLogger:
     ) -> None:
         """Settle the experiment, in the process that began it; an exception goes on."""
         self._results = None
-        is_kept = self._block.leave(failed=kind is not None)
-        if is_kept and (self._pushes or self._settings.push):
-            from experimenter.share import push_unasked
-
-            push_unasked(self._repo, self.tag, self._settings)
+        if kind is None and (self._pushes or self._settings.push):
+            self._block.share.ask()
+        self._block.leave(failed=kind is not None)
 
     def record_results(self, results: Mapping[str, Any]) -> None:
         """Add to the results of the experiment; a key that is there already gets the new value.
@@ -97,13 +95,14 @@ class ExperimentLogger:
     def push(self) -> None:
         """Push the experiment as it is now to the default remote. Raises RemoteFailed, PushTooLarge, or NotShared.
 
-        The tag of one that runs says `running` there until it is pushed once more.
+        One that runs is pushed once more when it has ended; if it then is not kept, it is removed there, too.
         """
         from experimenter.share import push_one
 
         if not hasattr(self, "tag"):
             raise RuntimeError("push is for the inside of the with block, or after it")
         push_one(self._repo, self.tag, self._settings)
+        self._block.share.note_push()
 
     def _begin(self) -> live.Live:
         return live.begin(
@@ -143,10 +142,10 @@ class _JoinedBlock:
         self.tag = tag
         self.commit = os.environ[environment.COMMIT]
         self.results = folder / "results.json"
+        self.share = Share(folder / "share")
 
-    def leave(self, *, failed: bool) -> bool:  # noqa: ARG002 - as that of the other
+    def leave(self, *, failed: bool) -> None:
         """Leave everything to the run."""
-        return False
 
 
 class _OwnBlock:
@@ -155,6 +154,7 @@ class _OwnBlock:
     def __init__(self, begun: live.Live) -> None:
         self.tag, self.commit = begun.experiment.tag, begun.experiment.commit
         self.results = begun.entry.results
+        self.share = begun.entry.share
         self._begun = begun
         self._pid = os.getpid()
         environment.enter(self.tag)
@@ -163,12 +163,20 @@ class _OwnBlock:
         is_main = threading.current_thread() is threading.main_thread()
         self._signals = BlockSignals() if is_main else None  # only the main thread may handle signals
 
-    def leave(self, *, failed: bool) -> bool:
-        """Settle the experiment, and say whether it is kept; a forked child leaves that to its parent."""
+    def leave(self, *, failed: bool) -> None:
+        """Settle the experiment, and share it if that was asked for; a forked child leaves that to its parent."""
         if os.getpid() != self._pid:
-            return False
+            return
+        was_asked, was_pushed = self.share.is_asked, self.share.is_pushed
         with blocked():  # a second Ctrl-C comes when all is stored
-            return self._settle(failed=failed)
+            is_kept = self._settle(failed=failed)
+        if was_asked:
+            from experimenter.share import push_unasked, withdraw
+
+            if is_kept:
+                push_unasked(self._begun.repo, self.tag, self._begun.settings)
+            elif was_pushed:
+                withdraw(self._begun.repo, self._begun.experiment, self._begun.settings)
 
     def _settle(self, *, failed: bool) -> bool:
         if self._signals:

@@ -17,11 +17,11 @@ _TIME = r"(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{6}"
 _TAG = re.compile(rf"^exp_[A-Za-z0-9][A-Za-z0-9._-]{{0,99}}_{_DATE}T{_TIME}Z$", re.ASCII | re.MULTILINE)
 _TAG_TIME = "%Y%m%dT%H%M%S.%fZ"
 
-# Interpreters, with the option letters after which code stands, and those that take a word of their own.
+# Interpreters by a pattern, with the option letters after which code stands, and those that take a word of their own.
 _INTERPRETERS = [
-    (re.compile(r"(python|pypy)[\d.]*", re.ASCII), "c", "WX"),
-    (re.compile(r"(ba|da|k|z)?sh", re.ASCII), "cs", "oO"),
-    (re.compile(r"perl|ruby|node|julia|Rscript", re.ASCII), "eEp", "Ir"),
+    (r"(python|pypy)[0-9.]*", "c", "WX"),
+    (r"(ba|da|k|z)?sh", "cs", "oO"),
+    (r"perl|ruby|node|julia|Rscript", "eEp", "Ir"),
 ]
 
 
@@ -39,7 +39,7 @@ def from_command(command: Sequence[str]) -> str:
     """
     program = PurePosixPath(command[0]).name
     for interpreter, code, valued in _INTERPRETERS:
-        if interpreter.fullmatch(program):
+        if re.fullmatch(interpreter, program):
             return _cleaned(_script(iter(command[1:]), code, valued) or program)
     return _cleaned(_stem(program))
 
@@ -85,8 +85,9 @@ def id_of(tag: str) -> str:
 
 def tags_with_id(tags: Iterable[str], start: str) -> list[str]:
     """Return those of `tags` whose id begins with `start`."""
-    sha1 = hashlib.sha1  # of 100,000 tags each call counts
-    return [tag for tag in tags if sha1(tag.encode(), usedforsecurity=False).hexdigest().startswith(start)]
+    sha1, whole = hashlib.sha1, bytes.fromhex(start[: len(start) // 2 * 2])  # of 100,000 tags each call counts
+    found = [tag for tag in tags if sha1(tag.encode(), usedforsecurity=False).digest().startswith(whole)]
+    return [tag for tag in found if id_of(tag).startswith(start)]
 
 
 def _script(words: Iterator[str], code: str, valued: str) -> str:

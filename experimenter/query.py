@@ -14,15 +14,12 @@ MISSING: Any = object()  # stands for the value of a key that a record lacks
 _DEEPEST = 100
 # A bare key may hold letters and digits of any script, `_`, `-` and `.`; parts in backquotes anything.
 _BARE = r"[^\s\x00-\x2c/\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"
-_TOKEN = re.compile(
-    rf"""
+_TOKEN = rf"""
     (?P<number>[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!{_BARE}))
     |(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
     |(?P<key>(?![-.\d])(?:{_BARE}|`(?:[^`]|``)*`)+)
     |(?P<operator>==|!=|<=|>=|[<>()\[\],])
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+    """  # compiled where it is used: most commands only compare values
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -97,12 +94,13 @@ class _Token:
 
 
 def _tokens(text: str) -> list[_Token]:
+    token = re.compile(_TOKEN, re.VERBOSE | re.DOTALL)
     tokens, place = [], 0
     while place < len(text):
         if text[place].isspace():
             place += 1
             continue
-        match = _TOKEN.match(text, place)
+        match = token.match(text, place)
         if not match:
             raise BadCondition(_reason(text, place), text=text, place=place)
         word = match[0]

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 from experimenter import names, registry, store
 from experimenter.errors import BadOption, NotRemoved
+from experimenter.find import named
 from experimenter.plumbing import Repo, delete_refs
 from experimenter.process import host
 from experimenter.remote import Remote
 from experimenter.running import is_readable
-from experimenter.selection import named
 from experimenter.state import StateFolder
 from experimenter.store import Experiment
 from experimenter.text import visible

@@ -99,11 +99,15 @@ def run(
             else:
                 live.cancel(repo, begun.entry)
             raise
+        was_asked, was_pushed = begun.entry.share.is_asked, begun.entry.share.is_pushed
         outcome = _settle(begun, ran, workplace, signals, options)
-    if outcome.experiment and options.push_to is not None:
+    if options.push_to is not None or was_asked:
         from experimenter import share  # which most runs can do without
 
-        share.push_unasked(repo, outcome.experiment.tag, settings, to=options.push_to)
+        if outcome.experiment:
+            share.push_unasked(repo, outcome.experiment.tag, settings, to=options.push_to)
+        elif was_pushed:
+            share.withdraw(repo, begun.experiment, settings)
     return outcome
 
 

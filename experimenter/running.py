@@ -133,7 +133,8 @@ def wait(repo: Repo, word: str) -> int:
 
 
 def _known_tags(repo: Repo) -> list[str]:
-    return [*store.tags(repo), *ended_tags(repo), *(entry.tag for entry in registry.entries(repo))]
+    alive = (entry.tag for entry in registry.entries(repo))
+    return list(dict.fromkeys([*store.tags(repo), *ended_tags(repo), *alive]))
 
 
 def _state(entry: Entry) -> str:

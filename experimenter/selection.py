@@ -9,7 +9,6 @@ from typing import Any
 
 from experimenter import names, query, store
 from experimenter.errors import BadKey
-from experimenter.find import find
 from experimenter.keys import Keys, values_of
 from experimenter.plumbing import Repo
 from experimenter.query import Condition, as_number
@@ -40,12 +39,6 @@ class Selection:
             raise ValueError("the limit is a number of experiments, 0 or more")
 
 
-def named(repo: Repo, *words: str) -> list[Experiment]:
-    """Return the experiments that words mean, in their order; raise as `find` and `store.read` do."""
-    tags = store.tag_names(repo)
-    return [store.read(repo, find(word, tags)) for word in words]
-
-
 def select(repo: Repo, wanted: Selection) -> list[Experiment]:
     """Return the experiments that are wanted.
 
@@ -58,15 +51,12 @@ def select(repo: Repo, wanted: Selection) -> list[Experiment]:
         found = _newest(repo, wanted, wanted.limit)
     else:
         objects = store.tag_objects(repo, tree=_tree(repo, wanted))
-        objects = {tag: object_ for tag, object_ in objects.items() if _bears_name(tag, wanted)}
+        if wanted.name is not None:
+            objects = {tag: object_ for tag, object_ in objects.items() if names.name_of(tag) == wanted.name}
         found = _matching(repo, wanted, objects)
         if condition or wanted.sort is not None:
             found = _chosen(found, condition, wanted)
     return found[::-1] if wanted.reverse and wanted.sort is None else found
-
-
-def _bears_name(tag: str, wanted: Selection) -> bool:
-    return wanted.name is None or names.name_of(tag) == wanted.name
 
 
 def _tree(repo: Repo, wanted: Selection) -> str | None:
@@ -88,7 +78,9 @@ def _matching(repo: Repo, wanted: Selection, objects: Mapping[str, str]) -> list
 def _newest(repo: Repo, wanted: Selection, limit: int) -> list[Experiment]:
     """Return the newest, reading no more than it takes to find so many."""
     objects = store.tag_objects(repo, tree=_tree(repo, wanted)) if wanted.revision is not None else {}
-    left = [tag for tag in objects or store.tag_names(repo) if _bears_name(tag, wanted)]
+    left = list(objects) if wanted.revision is not None else store.by_age(store.tag_names(repo))
+    if wanted.name is not None:
+        left = [tag for tag in left if names.name_of(tag) == wanted.name]
     found, size = list[Experiment](), limit
     while left and len(found) < limit:
         chunk = left[-size:]

@@ -74,6 +74,10 @@ def _settle_running(begun: live.Live) -> None:
     status, is_kept = decided.get("status", "interrupted"), decided.get("is_kept", True)
     results = _results(entry) if is_kept else {}
     if not results and not (decided and is_kept):
+        if entry.share.is_pushed:
+            _log.warning(
+                "%s was pushed while it ran; remove it there: git push REMOTE :%s", entry.tag, store.ref(entry.tag)
+            )
         live.remove(begun, status=status, exit_code=decided.get("exit_code"))
         _log.info("%s was %s, and nobody was left to say so; the tag was removed", entry.tag, status)
     else:

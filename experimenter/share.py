@@ -139,6 +139,18 @@ def push_unasked(repo: Repo, tag: str, settings: Settings, *, to: str | None = N
         _log.warning("%s was not pushed, 'experimenter push' sends it later: %s", tag, why)
 
 
+def withdraw(repo: Repo, experiment: store.Experiment, settings: Settings) -> None:
+    """Remove what was pushed of one that ran, and has come to nothing, from the default remote; nothing is raised."""
+    tag = experiment.tag
+    try:
+        patience = Patience(until_s=time.monotonic() + settings.push_timeout_s)
+        remote = Remote.of(repo, None, patience, is_pushed_to=True)
+        remote.delete([experiment])
+        _log.info("removed %s from %s", tag, visible(str(remote)))
+    except (ExperimenterError, OSError, Interrupted) as error:
+        _log.warning("%s was pushed while it ran, and was not removed there: %s", tag, error)
+
+
 def pull(repo: Repo, remote: Remote) -> Shared:
     """Collect the experiments of a remote that we lack, and finished records of those that are unfinished here.
 

@@ -1,13 +1,13 @@
 """Experiments as git keeps them: one annotated tag each, its message the record, its target the code state."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
-from experimenter import names
+from experimenter import names, questions
 from experimenter.errors import ExperimenterError, GitFailed, NewerRecord, NotARecord
 from experimenter.plumbing import Repo, delete_ref, update_ref
 from experimenter.process import host
@@ -16,8 +16,6 @@ from experimenter.record import Record
 _AGE = itemgetter(slice(-len("20261123T031936.123456Z"), None))  # the end of a tag, which is its time
 _UNFINISHED = ("queued", "running")
 _PREFIX_LENGTH = len("refs/tags/")
-# A tag in the answer of git-show-ref(1): its object and name, and on the next line what it is on.
-_ANNOTATED = re.compile(r"^([0-9a-f]+) refs/tags/(exp_.*)\n([0-9a-f]+) .*\^\{\}$", re.MULTILINE)
 _COMMIT_AND_MESSAGE = re.compile(rb"object (?P<commit>[0-9a-f]+)\ntype commit\n.*?\n\n(?P<message>.*)", re.DOTALL)
 
 
@@ -106,14 +104,18 @@ def delete(repo: Repo, experiment: Experiment) -> None:
 
 def tags(repo: Repo) -> list[str]:
     """Return the names of all experiments' tags, from the oldest to the newest, without reading one."""
-    return names.tags_in("\n".join(tag_names(repo)))
+    return names.tags_in("\n".join(by_age(tag_names(repo))))
 
 
 def tag_names(repo: Repo) -> list[str]:
-    """Return the names of all tags that are called as those of experiments, from the oldest to the newest. Cheap."""
-    # To strip the names takes git a quarter of the time.
-    refs = repo.git("for-each-ref", "--format=%(refname)", ref(f"{names.PREFIX}*")).decode(errors="replace")
-    return sorted((line[_PREFIX_LENGTH:] for line in refs.splitlines()), key=_AGE)
+    """Return the names of all tags that are called as those of experiments, in no order. Cheap."""
+    refs = repo.git(*questions.NAMES).decode(errors="replace")
+    return f"\n{refs.rstrip()}".split("\nrefs/tags/")[1:]
+
+
+def by_age(tags: Iterable[str]) -> list[str]:
+    """Return tags from the oldest to the newest."""
+    return sorted(tags, key=_AGE)
 
 
 def tag_objects(repo: Repo, *, tree: str | None = None) -> dict[str, str]:
@@ -123,7 +125,7 @@ def tag_objects(repo: Repo, *, tree: str | None = None) -> dict[str, str]:
     """
     if tree is not None:
         return dict(sorted(_tag_objects_on(repo, tree), key=lambda item: names.age_key(item[0])))
-    refs = repo.git("for-each-ref", "--format=%(objectname) %(refname:strip=2)", ref(f"{names.PREFIX}*"))
+    refs = repo.git(*questions.OBJECTS)
     found = (line.partition(" ") for line in refs.decode(errors="replace").splitlines())
     return {tag: oid for oid, _, tag in sorted(found, key=lambda line: _AGE(line[2]))}
 
@@ -222,18 +224,28 @@ def _read_all(repo: Repo, objects: Mapping[str, str]) -> Iterator[_Tag]:
         place += int(size) + 1
 
 
-def _tag_objects_on(repo: Repo, tree: str) -> Iterator[tuple[str, str]]:
-    """Yield the tags, each with its object, on commits that have a tree."""
+def _tag_objects_on(repo: Repo, tree: str) -> list[tuple[str, str]]:
+    """Return the tags, each with its object, on commits that have a tree."""
     try:
-        answer = repo.git("show-ref", "--dereference", "--tags", expected=(0, 1)).decode(errors="replace")
-        found = _ANNOTATED.findall(answer)
+        annotated = repo.git(*questions.COMMITS, expected=(0, 1)).split(b"^{}\n")[:-1]
     except GitFailed:  # some tag, of whomever, is broken
-        found = [(tag.object, tag.name, tag.commit) for tag in _read_all(repo, tag_objects(repo)) if tag.commit]
-    distinct = list({commit for _, _, commit in found})
-    asked = "".join(f"{commit}^{{tree}}\n" for commit in distinct).encode()
-    trees = repo.git("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked).decode().splitlines()
-    wanted = {commit for commit, its in zip(distinct, trees, strict=True) if its == tree}
-    return ((tag, oid) for oid, tag, commit in found if commit in wanted)
+        tags = [tag for tag in _read_all(repo, tag_objects(repo)) if tag.commit]
+        wanted = _commits_with(repo, tree, {tag.commit.encode() for tag in tags})
+        return [(tag.name, tag.object) for tag in tags if tag.commit.encode() in wanted]
+    # What ends in `^{}` has on its last line what a tag is on, and on the one before the tag's object and name.
+    length = len(tree)
+    targets = [lines[(start := lines.rindex(b"\n") + 1) : start + length] for lines in annotated]
+    wanted = _commits_with(repo, tree, set(targets))
+    found = (lines.splitlines()[-2] for lines, target in zip(annotated, targets, strict=True) if target in wanted)
+    refs = (line.decode(errors="replace").partition(" refs/tags/") for line in found)
+    return [(tag, oid) for oid, _, tag in refs if tag.startswith(names.PREFIX)]
+
+
+def _commits_with(repo: Repo, tree: str, commits: Collection[bytes]) -> set[bytes]:
+    """Return those of some commits, or of other objects, that have a tree."""
+    asked = b"".join(b"%s^{tree}\n" % commit for commit in commits)
+    trees = repo.git("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked).splitlines()
+    return {commit for commit, its in zip(commits, trees, strict=True) if its == tree.encode()}
 
 
 def _tag_object(repo: Repo, tag: str, commit: str, record: Record) -> str:

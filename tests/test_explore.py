@@ -15,11 +15,10 @@ from experimenter.errors import (
     ExtraMissing,
     StatusUnknown,
 )
-from experimenter.find import find
+from experimenter.find import find, named
 from experimenter.names import id_of
 from experimenter.plumbing import find_repo
 from experimenter.running import wait
-from experimenter.selection import named
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import sh
+from conftest import experimenter, sh
 from experimenter.errors import GitFailed, RefExists, RefMoved
-from experimenter.plumbing import config, delete_ref, find_repo, update_ref
+from experimenter.plumbing import ahead, ask_ahead, config, delete_ref, find_repo, forget, update_ref
+
+with_memory_files = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no files in memory")
 
 
 @pytest.mark.parametrize("name", ["plain", "a b", "new\nline", "--=layout=", "größe", "quo'te\""])
@@ -87,3 +91,51 @@ def test_git_starts_no_program_of_the_users(repo: Path) -> None:
     update_ref(find_repo(repo), "refs/tags/x", new=sh("git rev-parse HEAD").strip(), old="")
 
     assert not Path("hook-ran").exists()
+
+
+@with_memory_files
+def test_an_answer_that_was_asked_for_ahead_is_taken_once(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repo)
+    found, words = find_repo(repo), ("rev-parse", "--symbolic", "--tags")
+    sh("git tag early")
+    ask_ahead(*words)
+    for pid, _ in ahead._begun.values():
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    sh("git tag late")
+
+    assert found.git(*words) == b"early\n"
+    assert found.git(*words) == b"early\nlate\n"
+
+
+def test_what_was_asked_for_ahead_can_be_forgotten(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repo)
+    found, words = find_repo(repo), ("rev-parse", "--symbolic", "--tags")
+    ask_ahead(*words)
+    forget()
+    sh("git tag late")
+
+    assert found.git(*words) == b"late\n"
+
+
+def test_a_question_that_failed_ahead_is_asked_again(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, words = find_repo(repo), ("rev-parse", "--show-toplevel")
+    monkeypatch.chdir("/")
+    ask_ahead(*words)
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    ask_ahead("status")
+
+    assert found.git(*words) == f"{repo}\n".encode()
+    assert not ahead._begun
+
+
+@with_memory_files
+def test_git_lists_tags_before_gitpython_is_imported(repo: Path) -> None:
+    experimenter("run", "--", "true")
+    code = "import sys; sys.addaudithook(print); from experimenter.cli import main; main()"
+    code = code.replace("print)", "lambda name, what: 'posix_spawn' in name and print('git' in sys.modules, what[1]))")
+
+    lines = sh(f'{sys.executable} -c "{code}" list --limit 1').splitlines()
+
+    assert lines[0].startswith("False ['git', ")
+    assert "for-each-ref" in lines[0]
+    assert lines[-1].split()[1] == "true"

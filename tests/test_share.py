@@ -321,7 +321,6 @@ class TestByItself:
             "    experiment.push()\n"
             "    experiment.record_results({'a': 1})\n"
             "    print(subprocess.run(['git', '-C', sys.argv[1], 'tag'], capture_output=True, text=True).stdout)\n"
-            "experiment.push()\n"
         )
         done = subprocess.run([sys.executable, "script.py", str(team)], capture_output=True, text=True)
 
@@ -330,6 +329,57 @@ class TestByItself:
         for tag in sh("git tag").split():
             assert object_of(tag) == object_of(tag, team)
             assert '"status": "completed"' in sh(f"git cat-file tag {tag}", cwd=team)
+
+
+SCRIPT_THAT_PUSHES = """
+import os, signal, sys
+from experimenter import ExperimentLogger
+
+with ExperimentLogger("a", {"lr": 1}, push="push" in sys.argv) as experiment:
+    if "now" in sys.argv:
+        experiment.push()
+    if "results" in sys.argv:
+        experiment.record_results({"loss": 1})
+    if "raise" in sys.argv:
+        raise ValueError
+    if "kill" in sys.argv:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("runner", [[], [EXPERIMENTER, "run", "-n", "a", "--"]], ids=["alone", "joined"])
+@pytest.mark.parametrize(
+    ("words", "shared"),
+    [
+        (["push", "results"], ["completed"]),
+        (["now", "results"], ["completed"]),
+        (["now", "push", "results"], ["completed"]),
+        (["now", "raise"], []),
+        (["push", "raise"], []),
+    ],
+)
+def test_a_remote_learns_what_became_of_a_block(
+    team: Path, runner: list[str], words: list[str], shared: list[str]
+) -> None:
+    Path("script.py").write_text(SCRIPT_THAT_PUSHES)
+    done = subprocess.run([*runner, sys.executable, "script.py", *words], capture_output=True, text=True)
+
+    assert done.returncode == ("raise" in words), done.stderr
+    records = [sh(f"git cat-file tag {tag}", cwd=team) for tag in sh("git tag", cwd=team).split()]
+    statuses = [re.findall(r'"status": "(\w+)"', record)[0] for record in records]
+    assert statuses == shared
+    assert ("Note: removed exp_a_" in done.stderr) == (bool(runner) and words == ["now", "raise"])
+
+
+def test_what_a_crash_leaves_on_a_remote_is_told(team: Path) -> None:
+    Path("script.py").write_text(SCRIPT_THAT_PUSHES)
+    subprocess.run([sys.executable, "script.py", "now", "kill"], check=False)
+    (tag,) = sh("git tag", cwd=team).split()
+
+    assert (
+        f"Warning: {tag} was pushed while it ran; remove it there: git push REMOTE :refs/tags/{tag}"
+        in experimenter().stderr
+    )
 
 
 def test_the_same_code_on_two_machines_is_found_under_one_sha(team: Path, colleague: Path) -> None:

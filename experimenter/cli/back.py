@@ -32,7 +32,7 @@ def checkout_command(experiment: str, place: Path | None, branch: str | None) ->
     if (place is None) == (branch is None):
         raise click.UsageError("give either DIR or --branch", click.get_current_context())
     speak()
-    from experimenter.selection import named
+    from experimenter.find import named
     from experimenter.text import visible
     from experimenter.worktree import check_out
 

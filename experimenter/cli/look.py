@@ -9,6 +9,7 @@ import click
 from experimenter.cli.completion import complete_experiment, complete_name
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
 from experimenter.cli.printing import is_painted, paint, print_json, print_lines, table_width
+from experimenter.questions import ask_ahead
 
 if TYPE_CHECKING:
     from experimenter.store import Experiment
@@ -51,6 +52,8 @@ def list_command(
     """  # noqa: D301 - \b is click's mark
     _check_that_options_agree(columns, only_changed, group_by, as_json, as_csv)
     speak()
+    needs_all = wanted["limit"] is None or wanted["where"] is not None or wanted["sort"] is not None
+    ask_ahead(objects=needs_all, commits=wanted["revision"] is not None)
     from experimenter.selection import Selection, select
 
     gc.disable()  # it would walk through all the records again and again, a tenth of the time, and find nothing
@@ -80,8 +83,9 @@ def show_command(experiment: str, as_json: bool) -> None:
       experimenter show baseline
     """  # noqa: D301 - \b is click's mark
     speak()
+    ask_ahead()
+    from experimenter.find import named
     from experimenter.render.details import details
-    from experimenter.selection import named
 
     repo = find_current_repo()
     (found,) = named(repo, experiment)
@@ -109,9 +113,9 @@ def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
     """  # noqa: D301 - \b is click's mark
     speak()
     from experimenter.compare import compare
+    from experimenter.find import named
     from experimenter.plumbing import wants_colour
     from experimenter.render.comparison import differences
-    from experimenter.selection import named
 
     repo = find_current_repo()
     first, *others = named(repo, *(word for word in (a, b) if word is not None))
@@ -139,8 +143,8 @@ def verify_command(experiment: str, as_json: bool) -> int:
     """  # noqa: D301 - \b is click's mark
     speak()
     from experimenter.compare import compare
+    from experimenter.find import named
     from experimenter.render.details import changes
-    from experimenter.selection import named
 
     repo = find_current_repo()
     found = compare(repo, *named(repo, experiment))

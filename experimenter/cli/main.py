@@ -214,6 +214,8 @@ def settle_leftovers(repo: Any) -> None:
 
     if StateFolder.of(repo).is_idle:
         return
+    from experimenter.plumbing import forget
     from experimenter.settle import settle  # with all that it takes, a tenth of the time of a short list
 
+    forget()
     settle(repo)

@@ -130,8 +130,8 @@ def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolate
     is_isolated = isolated or not here
     _check_links(given["links"], is_isolated=is_isolated)
     speak()
+    from experimenter.find import named
     from experimenter.rerun import prepared
-    from experimenter.selection import named
 
     parameters = _parameters(given.pop("files"), given.pop("assignments"))
     repo = find_current_repo()

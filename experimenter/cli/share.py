@@ -33,9 +33,9 @@ def push_command(experiments: tuple[str, ...], name: str | None, dry_run: bool, 
     """  # noqa: D301 - \b is click's mark
     speak()
     from experimenter import share
+    from experimenter.find import named
     from experimenter.plumbing import config
     from experimenter.remote import Remote
-    from experimenter.selection import named
     from experimenter.settings import Settings
 
     repo = find_current_repo()

@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from experimenter.errors import GitFailed, GitMissing, GitTooOld, NotAWorkTree, RefExists, RefMoved
+from experimenter.plumbing import ahead
 from experimenter.text import quoted, visible
-
-try:
-    from git.cmd import Git
-    from git.exc import GitCommandNotFound
-except ModuleNotFoundError:
-    raise
-except ImportError as missing:  # GitPython starts git when it is imported
-    raise GitMissing("git cannot be executed; install git 2.30 or later, or put it on the PATH") from missing
 
 OLDEST_GIT = (2, 30)
 REF = "EXPERIMENTER_REF"  # in the environment of a git that changes a ref for us: which one
@@ -51,6 +44,7 @@ _ASIDE = (  # for what does not speak with a remote
     "core.looseCompression=1",
     "pack.compression=0",
 )
+_GIT_MISSING = "git cannot be executed; install git 2.30 or later, or put it on the PATH"
 _PIPE = -1  # subprocess.PIPE
 _LITTLE_BYTES = 64 * 1024  # less than this on a disk counts as none
 _LAYOUT_SEPARATOR = "--=layout="  # git rev-parse prints an option that it doesn't know as it is
@@ -88,6 +82,8 @@ class Repo:
         None of the user's hooks runs unless `runs_hooks`. Raises GitFailed, with what git said, when it ends with a
         status that is not `expected`.
         """
+        if (begun := ahead.answer(words)) is not None:
+            return begun
         env = {**(env or {}), **({"GIT_INDEX_FILE": str(index)} if index else {})}
         if self.objects_aside:
             # A path in quotes may have a colon in it (GIT_ALTERNATE_OBJECT_DIRECTORIES in git(1)).
@@ -107,7 +103,7 @@ def find_repo(directory: Path) -> Repo:
         raise NotAWorkTree(
             f"cannot go to {visible(str(directory))}: {error.strerror}; go to a folder that is there"
         ) from error
-    version = Git().version_info
+    version = _gitpython().version_info
     if version < OLDEST_GIT:
         raise GitTooOld(f"git {'.'.join(map(str, version))} is too old; experimenter needs git 2.30 or later")
     questions = ("--show-toplevel", "--absolute-git-dir", "--git-common-dir", "--show-prefix")
@@ -123,6 +119,13 @@ def find_repo(directory: Path) -> Repo:
         common_dir=Path(os.path.normpath(directory / os.fsdecode(common_dir))),
         prefix=prefix,
     )
+
+
+def ask_ahead(*words: str) -> None:
+    """Let git begin to answer what `Repo.git` will be asked in these words, of the repository that we are in."""
+    if not any(variable in os.environ for variable in _INHERITED):
+        program = os.environ.get("GIT_PYTHON_GIT_EXECUTABLE", "git")
+        ahead.begin([program, *_settings(_SETTINGS, _ASIDE), *words], words, {**os.environ, **_ENVIRONMENT})
 
 
 def config(repo: Repo) -> dict[str, list[str]]:
@@ -224,14 +227,31 @@ def start(
     # GitPython sets LC_ALL=C, which the user's clean filters would inherit; an empty one counts as unset (POSIX).
     ours = {**_ENVIRONMENT, "LC_ALL": os.environ.get("LC_ALL", ""), **(env or {})}
     dropped += [f"{key}={value}" for key, value in ours.items()] if inherited else []
-    chosen = _SETTINGS if runs_hooks else (*_SETTINGS, *_ASIDE)
-    settings = [word for setting in chosen for word in ("-c", setting)]
-    command = [*dropped, Git.GIT_PYTHON_GIT_EXECUTABLE, "-C", str(directory), *settings, *words]
+    settings = _settings(_SETTINGS, () if runs_hooks else _ASIDE)
+    git = _gitpython()
+    command = [*dropped, git.GIT_PYTHON_GIT_EXECUTABLE, "-C", str(directory), *settings, *words]
+    from git.exc import GitCommandNotFound
+
     try:
-        running = Git().execute(command, env=ours, istream=_PIPE, as_process=True, **place)
+        running = git.execute(command, env=ours, istream=_PIPE, as_process=True, **place)
     except GitCommandNotFound as error:
-        raise GitMissing("git cannot be executed; install git 2.30 or later, or put it on the PATH") from error
+        raise GitMissing(_GIT_MISSING) from error
     return running
+
+
+def _gitpython() -> Any:
+    """Return GitPython's way to run git; it is imported when git is first needed, which takes 50 ms."""
+    try:
+        from git.cmd import Git
+    except ModuleNotFoundError:
+        raise
+    except ImportError as error:  # GitPython starts git when it is imported
+        raise GitMissing(_GIT_MISSING) from error
+    return Git()
+
+
+def _settings(*groups: Sequence[str]) -> list[str]:
+    return [word for group in groups for setting in group for word in ("-c", setting)]
 
 
 def _failure(directory: Path, words: Sequence[str | bytes], status: int, stderr: str) -> GitFailed:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -159,7 +158,7 @@ def usage_of(processes: Iterable[Identity]) -> Usage:
 
 def host() -> str:
     """Return this machine's name."""
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 def pid_namespace() -> str:
