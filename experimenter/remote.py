@@ -76,11 +76,13 @@ class Remote:
         tags, heads, others = {}, [], []
         for line in answer.stdout.decode(errors="replace").splitlines():
             oid, _, ref = line.partition("\t")
+            if ref.endswith("^{}"):
+                continue
             if ref.startswith("refs/heads/"):
                 heads.append(oid)
             elif names.is_tag(tag := ref.removeprefix("refs/tags/")):
                 tags[tag] = oid
-            elif not ref.endswith("^{}"):
+            else:
                 others.append(tag)
         return Theirs(tags=tags, heads=heads, others=others)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
-from experimenter import names, questions
+from experimenter import ahead, names
 from experimenter.errors import ExperimenterError, GitFailed, NewerRecord, NotARecord
 from experimenter.plumbing import Repo, delete_ref, update_ref
 from experimenter.process import host
@@ -109,7 +109,7 @@ def tags(repo: Repo) -> list[str]:
 
 def tag_names(repo: Repo) -> list[str]:
     """Return the names of all tags that are called as those of experiments, in no order. Cheap."""
-    refs = repo.git(*questions.NAMES).decode(errors="replace")
+    refs = repo.git(*ahead.NAMES).decode(errors="replace")
     return f"\n{refs.rstrip()}".split("\nrefs/tags/")[1:]
 
 
@@ -125,7 +125,7 @@ def tag_objects(repo: Repo, *, tree: str | None = None) -> dict[str, str]:
     """
     if tree is not None:
         return dict(sorted(_tag_objects_on(repo, tree), key=lambda item: names.age_key(item[0])))
-    refs = repo.git(*questions.OBJECTS)
+    refs = repo.git(*ahead.OBJECTS)
     found = (line.partition(" ") for line in refs.decode(errors="replace").splitlines())
     return {tag: oid for oid, _, tag in sorted(found, key=lambda line: _AGE(line[2]))}
 
@@ -227,7 +227,7 @@ def _read_all(repo: Repo, objects: Mapping[str, str]) -> Iterator[_Tag]:
 def _tag_objects_on(repo: Repo, tree: str) -> list[tuple[str, str]]:
     """Return the tags, each with its object, on commits that have a tree."""
     try:
-        annotated = repo.git(*questions.COMMITS, expected=(0, 1)).split(b"^{}\n")[:-1]
+        annotated = repo.git(*ahead.COMMITS, expected=(0, 1)).split(b"^{}\n")[:-1]
     except GitFailed:  # some tag, of whomever, is broken
         tags = [tag for tag in _read_all(repo, tag_objects(repo)) if tag.commit]
         wanted = _commits_with(repo, tree, {tag.commit.encode() for tag in tags})

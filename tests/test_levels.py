@@ -8,10 +8,10 @@ import experimenter
 
 HOUSE = Path(experimenter.__file__).parent
 LEVELS = [
-    {"text"},
+    {"ahead", "text"},
     {"errors", "layout"},
     {"detach", "limits", "names", "plumbing", "process", "query", "relay", "settings", "storable", "witness"},
-    {"environment", "params", "questions", "record", "results", "state", "status"},
+    {"environment", "params", "record", "results", "state", "status"},
     {"pidfile", "snapshot", "store", "tree", "worktree"},
     {"editable", "entry", "find", "keys", "locks", "signals"},
     {"compare", "registry", "remote", "selection"},

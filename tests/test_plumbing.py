@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from conftest import experimenter, sh
+from experimenter import ahead
 from experimenter.errors import GitFailed, RefExists, RefMoved
-from experimenter.plumbing import ahead, ask_ahead, config, delete_ref, find_repo, forget, update_ref
+from experimenter.plumbing import config, delete_ref, find_repo, update_ref
 
 with_memory_files = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no files in memory")
 
@@ -98,7 +99,7 @@ def test_an_answer_that_was_asked_for_ahead_is_taken_once(repo: Path, monkeypatc
     monkeypatch.chdir(repo)
     found, words = find_repo(repo), ("rev-parse", "--symbolic", "--tags")
     sh("git tag early")
-    ask_ahead(*words)
+    ahead.ask(words)
     for pid, _ in ahead._begun.values():
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     sh("git tag late")
@@ -110,8 +111,8 @@ def test_an_answer_that_was_asked_for_ahead_is_taken_once(repo: Path, monkeypatc
 def test_what_was_asked_for_ahead_can_be_forgotten(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repo)
     found, words = find_repo(repo), ("rev-parse", "--symbolic", "--tags")
-    ask_ahead(*words)
-    forget()
+    ahead.ask(words)
+    ahead.forget()
     sh("git tag late")
 
     assert found.git(*words) == b"late\n"
@@ -120,9 +121,9 @@ def test_what_was_asked_for_ahead_can_be_forgotten(repo: Path, monkeypatch: pyte
 def test_a_question_that_failed_ahead_is_asked_again(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, words = find_repo(repo), ("rev-parse", "--show-toplevel")
     monkeypatch.chdir("/")
-    ask_ahead(*words)
+    ahead.ask(words)
     monkeypatch.setenv("GIT_DIR", "/nowhere")
-    ask_ahead("status")
+    ahead.ask(("status",))
 
     assert found.git(*words) == f"{repo}\n".encode()
     assert not ahead._begun

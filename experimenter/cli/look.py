@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experimenter import ahead
 from experimenter.cli.completion import complete_experiment, complete_name
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
 from experimenter.cli.printing import is_painted, paint, print_json, print_lines, table_width
-from experimenter.questions import ask_ahead
 
 if TYPE_CHECKING:
     from experimenter.store import Experiment
@@ -52,8 +52,8 @@ def list_command(
     """  # noqa: D301 - \b is click's mark
     _check_that_options_agree(columns, only_changed, group_by, as_json, as_csv)
     speak()
-    needs_all = wanted["limit"] is None or wanted["where"] is not None or wanted["sort"] is not None
-    ask_ahead(objects=needs_all, commits=wanted["revision"] is not None)
+    is_short = wanted["limit"] is not None and wanted["where"] is None and wanted["sort"] is None
+    ahead.ask(ahead.COMMITS if wanted["revision"] is not None else ahead.NAMES if is_short else ahead.OBJECTS)
     from experimenter.selection import Selection, select
 
     gc.disable()  # it would walk through all the records again and again, a tenth of the time, and find nothing
@@ -83,7 +83,7 @@ def show_command(experiment: str, as_json: bool) -> None:
       experimenter show baseline
     """  # noqa: D301 - \b is click's mark
     speak()
-    ask_ahead()
+    ahead.ask(ahead.NAMES)
     from experimenter.find import named
     from experimenter.render.details import details
 

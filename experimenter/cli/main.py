@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from experimenter import __version__
+from experimenter import __version__, ahead
 from experimenter.cli.completion import ASKED, answer, complete_folder
 from experimenter.errors import ExperimenterError, Interrupted
 
@@ -214,8 +214,7 @@ def settle_leftovers(repo: Any) -> None:
 
     if StateFolder.of(repo).is_idle:
         return
-    from experimenter.plumbing import forget
     from experimenter.settle import settle  # with all that it takes, a tenth of the time of a short list
 
-    forget()
+    ahead.forget()
     settle(repo)

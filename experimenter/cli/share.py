@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from experimenter import ahead
 from experimenter.cli.completion import complete_experiment
 from experimenter.cli.main import find_current_repo, speak
 from experimenter.cli.printing import patience, print_json
@@ -32,6 +33,7 @@ def push_command(experiments: tuple[str, ...], name: str | None, dry_run: bool, 
       experimenter push baseline --remote team --dry-run
     """  # noqa: D301 - \b is click's mark
     speak()
+    ahead.ask(ahead.OBJECTS)
     from experimenter import share
     from experimenter.find import named
     from experimenter.plumbing import config
@@ -60,6 +62,7 @@ def pull_command(name: str | None, as_json: bool) -> int:
       experimenter pull && experimenter list
     """  # noqa: D301 - \b is click's mark
     speak()
+    ahead.ask(ahead.OBJECTS)
     from experimenter import share
     from experimenter.remote import Remote
 

@@ -1,10 +1,8 @@
 """The one door to git."""
 
-from experimenter.plumbing.ahead import forget
 from experimenter.plumbing.git import (
     REF,
     Repo,
-    ask_ahead,
     config,
     config_value,
     delete_ref,
@@ -17,6 +15,6 @@ from experimenter.plumbing.git import (
 )
 
 __all__ = [
-    "REF", "Repo", "ask_ahead", "config", "config_value", "delete_ref", "delete_refs", "find_repo",
-    "first_complaint", "forget", "pager", "update_ref", "wants_colour",
+    "REF", "Repo", "config", "config_value", "delete_ref", "delete_refs", "find_repo",
+    "first_complaint", "pager", "update_ref", "wants_colour",
 ]  # fmt: skip

@@ -7,21 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experimenter import ahead
 from experimenter.errors import GitFailed, GitMissing, GitTooOld, NotAWorkTree, RefExists, RefMoved
-from experimenter.plumbing import ahead
 from experimenter.text import quoted, visible
 
 OLDEST_GIT = (2, 30)
 REF = "EXPERIMENTER_REF"  # in the environment of a git that changes a ref for us: which one
 
-# Set inside git hooks and aliases: git would quietly answer for another repository, index or object store.
-_INHERITED = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_ATTR_SOURCE", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_DIR",
-    "GIT_EXTERNAL_DIFF", "GIT_GLOB_PATHSPECS", "GIT_GRAFT_FILE", "GIT_ICASE_PATHSPECS", "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE", "GIT_INDEX_VERSION", "GIT_LITERAL_PATHSPECS", "GIT_NAMESPACE", "GIT_NOGLOB_PATHSPECS",
-    "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-)  # fmt: skip
 _ENVIRONMENT = {
     "GIT_NO_REPLACE_OBJECTS": "1",  # a replaced parent would give equal code another SHA on another machine
     "GIT_OPTIONAL_LOCKS": "0",  # nobody's index.lock is taken
@@ -121,13 +113,6 @@ def find_repo(directory: Path) -> Repo:
     )
 
 
-def ask_ahead(*words: str) -> None:
-    """Let git begin to answer what `Repo.git` will be asked in these words, of the repository that we are in."""
-    if not any(variable in os.environ for variable in _INHERITED):
-        program = os.environ.get("GIT_PYTHON_GIT_EXECUTABLE", "git")
-        ahead.begin([program, *_settings(_SETTINGS, _ASIDE), *words], words, {**os.environ, **_ENVIRONMENT})
-
-
 def config(repo: Repo) -> dict[str, list[str]]:
     """Return `git config experimenter.*`, by the option's name in lower case; the values of each in their order."""
     words = ["config", "-z", "--get-regexp", r"^experimenter\."]
@@ -222,7 +207,7 @@ def start(
 
     `place` is for Popen.
     """
-    inherited = [variable for variable in _INHERITED if variable in os.environ]
+    inherited = [variable for variable in ahead.INHERITED if variable in os.environ]
     dropped = ["env", *(word for variable in inherited for word in ("-u", variable))] if inherited else []
     # GitPython sets LC_ALL=C, which the user's clean filters would inherit; an empty one counts as unset (POSIX).
     ours = {**_ENVIRONMENT, "LC_ALL": os.environ.get("LC_ALL", ""), **(env or {})}
