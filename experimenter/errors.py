@@ -60,6 +60,10 @@ class BadParameters(ExperimenterError):
     """A parameter, or a file of them, that cannot be read."""
 
 
+class BadTemplate(ExperimenterError):
+    """A word of a command that asks for a parameter that is not there, or has a brace too many."""
+
+
 class BadResults(ExperimenterError):
     """Results that are not one JSON object; the raw text is kept in `raw`."""
 
@@ -147,6 +151,10 @@ class StatusUnknown(ExperimenterError):
 
 class NotStopped(ExperimenterError):
     """An experiment that was to be stopped does not run, or not where we may stop it, or does not go."""
+
+
+class CellTaken(ExperimenterError):
+    """A cell of a sweep is run by somebody else, or has been."""
 
 
 class CannotRerun(ExperimenterError):

@@ -10,8 +10,8 @@ from experimenter.entry import Entry, is_open
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
 from experimenter.process import Identity, host
-from experimenter.registry import entries
-from experimenter.state import NEW, OLD, StateFolder, remove_tree, translated
+from experimenter.registry import entries, given_up
+from experimenter.state import OLD, StateFolder, remove_tree, translated
 
 
 @contextlib.contextmanager
@@ -75,16 +75,11 @@ def sweep(state: StateFolder) -> None:
 
 def _halves(state: StateFolder) -> list[Path]:
     """Return folders that were being made by a process that is gone, or that were being removed."""
-    unborn = []
-    for path in state.runs.glob(f"{NEW}*"):
-        place, pid, start_time, _ = path.name.removeprefix(NEW).rsplit("-", 3)
-        if place == host() and not Identity(pid=int(pid), start_time=float(start_time)).is_alive:
-            unborn.append(path)
-    return [*unborn, *state.runs.glob(f"{OLD}*")]
+    return [*given_up(state.runs), *state.runs.glob(f"{OLD}*")]
 
 
 def _stray_work_trees(state: StateFolder) -> list[str]:
-    """Return the ids of experiments that are gone, but of whose private work tree git still has a note."""
+    """Return the ids of private work trees of which git has a note, but whose owner is gone."""
     prefix = state.work_tree_name("")
     ids = [path.name.removeprefix(prefix) for path in state.linked.glob(f"{prefix}*")]
-    return [id_ for id_ in ids if not is_open(state.runs / id_)]
+    return [id_ for id_ in ids if not is_open(state.owner_of_work_tree(id_))]

@@ -1,5 +1,6 @@
 """The life of an experiment, from the code state and the tag to the finished record: what every kind of run shares."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -9,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from experimenter import __version__, environment, locks, names, registry, results, snapshot, store
+from experimenter import __version__, environment, locks, names, registry, results, snapshot, store, sweeps
 from experimenter.entry import Entry
 from experimenter.errors import BadResults, ExperimenterError, GitFailed, RefExists, RefMoved, StateUnwritable
 from experimenter.limits import Limits
@@ -18,6 +19,7 @@ from experimenter.process import host
 from experimenter.record import Record, timestamp
 from experimenter.settings import Settings
 from experimenter.signals import blocked
+from experimenter.state import translated
 from experimenter.storable import dumps, merged, redacted_command, without_users
 from experimenter.text import from_bytes, from_native, visible
 
@@ -46,12 +48,14 @@ def begin(
     allow_secrets: bool = False,
     rerun_of: str | None = None,
     code: Mapping[str, Any] | None = None,
+    cell: sweeps.Cell | None = None,
     **promised: Any,
 ) -> Live:
     """Register an experiment, store its code state and hang its tag on it, in this order.
 
     `code` is that of a record, whose code state is taken instead of the work tree. `promised` are more values of the
-    PID file. Whatever fails, nothing of it stays: no entry, no scratch index, no tag.
+    PID file. Whatever fails, nothing of it stays: no entry, no scratch index, no tag. Raises CellTaken for a `cell` of
+    a sweep that is not to be run.
     """
     limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
     about = {
@@ -59,15 +63,20 @@ def begin(
         "command": [from_native(word) for word in command],
         "parameters": dict(parameters),
         "description": description,
+        "sweep": cell and cell.worker.sweep,
         "rerun_of": rerun_of,
     }
+    if cell:
+        promised |= {"sweep": cell.worker.sweep, "cell": cell.key}
     words = without_users(redacted_command(command))
     now = datetime.now(UTC)
     while True:
         entry = None
         try:
-            with blocked():
+            with blocked(), sweeps.claimed(repo, cell) if cell else contextlib.nullcontext():
                 entry = registry.open_entry(repo, name, words, now=now, **promised)
+            if cell:
+                _share_index(cell, entry)
             found = code or snapshot.take(repo, limits, scratch=entry.index).to_record()
             experiment = _store(repo, entry, found, **about)
         except RefExists:  # the clock went back, and one of that moment has ended already
@@ -80,6 +89,12 @@ def begin(
             raise
         else:
             return Live(repo=repo, settings=settings, entry=entry, experiment=experiment)
+
+
+def _share_index(cell: sweeps.Cell, entry: Entry) -> None:
+    """Let an entry have the scratch index of its sweep, as far as there is one."""
+    with translated(entry.folder), contextlib.suppress(FileNotFoundError):
+        os.link(cell.worker.index, entry.index)
 
 
 def _store(repo: Repo, entry: Entry, code: Mapping[str, Any], **about: Any) -> store.Experiment:
@@ -219,6 +234,8 @@ def drift(repo: Repo, *, scratch: Path, results_file: Path | None = None) -> dic
 def _note_ending(entry: Entry, status: str, exit_code: int | None, *, is_kept: bool) -> None:
     try:
         entry.save_ending(status=status, exit_code=exit_code, is_kept=is_kept)
+        if status in ("completed", "failed") or entry.is_stopping:  # else it is still to be run
+            sweeps.note(entry, status)
     except StateUnwritable as error:  # the tag is what counts
         _log.warning("%s", error)
 

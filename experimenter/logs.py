@@ -1,15 +1,20 @@
 """The output of experiments, while they run and afterwards."""
 
+import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import BinaryIO
 
-from experimenter import names, registry
+from experimenter import names, registry, sweeps
 from experimenter.errors import LogMissing
 from experimenter.plumbing import Repo
 from experimenter.state import StateFolder
+from experimenter.text import visible
 
 _CHUNK_BYTES = 256 * 1024
 _LOOK_AGAIN_S = 0.1
+_TAIL_BYTES = 16 * 1024
 
 
 def read(repo: Repo, tag: str, *, follow: bool) -> Iterator[bytes]:
@@ -17,22 +22,49 @@ def read(repo: Repo, tag: str, *, follow: bool) -> Iterator[bytes]:
 
     An empty piece says that this is all for now.
     """
+    is_alive = partial(registry.is_alive, repo, tag)
     path = StateFolder.of(repo).log(names.id_of(tag))
-    while follow and not path.exists() and registry.is_alive(repo, tag):  # it is storing its code
+    while follow and not path.exists() and is_alive():  # it is storing its code
         time.sleep(_LOOK_AGAIN_S)
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
         raise LogMissing(f"{tag} has no log; {_reason(repo, tag)}") from error
+    return _pieces(file, is_alive if follow else lambda: False)
+
+
+def read_sweep(repo: Repo, sweep: str, *, follow: bool) -> Iterator[bytes]:
+    """Yield what a sweep in the background has to say, as `read` does. Raises LogMissing."""
+    try:
+        file = StateFolder.of(repo).log(sweep).open("rb")
+    except FileNotFoundError as error:
+        raise LogMissing(
+            f"the sweep {sweep} has no log of its own, but its cells have; only one with -d has"
+        ) from error
+    return _pieces(file, partial(sweeps.goes_on, repo, sweep) if follow else lambda: False)
+
+
+def _pieces(file: BinaryIO, is_alive: Callable[[], bool]) -> Iterator[bytes]:
     with file:
         while True:
-            is_last = not follow or not registry.is_alive(repo, tag)  # before the look that is then the last one
+            is_last = not is_alive()  # before the look that is then the last one
             while piece := file.read(_CHUNK_BYTES):
                 yield piece
             yield b""
             if is_last:
                 return
             time.sleep(_LOOK_AGAIN_S)
+
+
+def tail(repo: Repo, tag: str, count: int) -> list[str]:
+    """Return the last lines that an experiment has put out, as one can show them; none where there is no log."""
+    try:
+        with StateFolder.of(repo).log(names.id_of(tag)).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = b"".join(collapsed([file.read()], redraws=False))
+    except OSError:
+        return []
+    return [visible(line.decode(errors="replace")) for line in text.splitlines()[-count:]]
 
 
 def collapsed(pieces: Iterable[bytes], *, redraws: bool) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -94,10 +94,11 @@ def collect(files: Iterable[Path], assignments: Iterable[str]) -> dict[str, Any]
 
     Mappings are merged deeply. Raises BadParameters with the file, or the assignment, and the place in it.
     """
-    return merged(*(_from_file(path) for path in files), *(_from_assignment(text) for text in assignments))
+    return merged(*(from_file(path) for path in files), *(_from_assignment(text) for text in assignments))
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+def from_file(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML or JSON file. Raises BadParameters."""
     shown = visible(str(path))
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -105,7 +106,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise BadParameters(f"cannot read the parameter file {shown}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadParameters(f"the parameter file {shown} is not UTF-8, at byte {error.start}") from error
-    read = _json if path.suffix.lower() == ".json" else _yaml
+    read = _json if path.suffix.lower() == ".json" else from_yaml
     value = read(text, shown)
     if value is None:
         return {}
@@ -115,17 +116,30 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _from_assignment(text: str) -> dict[str, Any]:
+    path, value = assigned(text)
+    return nested(path, from_yaml(value, f"-p {visible(text)}"))
+
+
+def assigned(text: str) -> tuple[tuple[str, ...], str]:
+    """Return the path of keys, and the text of the value, in `KEY=VALUE`; raise BadParameters for anything else."""
     key, equals, value = text.partition("=")
-    parts = key.split(".")
-    if not equals or not all(parts):
+    path = tuple(key.split("."))
+    if not equals or not all(path):
         raise BadParameters(f"-p takes KEY=VALUE, such as lr=0.1 or model.depth=3, not '{visible(text)}'")
-    parameter: Any = _yaml(value, f"-p {visible(text)}")
-    for part in reversed(parts):
-        parameter = {part: parameter}
-    return parameter  # type: ignore[no-any-return]
+    return path, value
 
 
-def _yaml(text: str, source: str) -> Any:
+def nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return parameters with nothing but a value at the end of a path of keys."""
+    parameters = value
+    for part in reversed(path):
+        parameters = {part: parameters}
+    assert isinstance(parameters, dict)
+    return parameters
+
+
+def from_yaml(text: str, source: str) -> Any:
+    """Return a YAML value as JSON types. Raises BadParameters, with `source` and the place."""
     try:
         return storable(yaml.load(text, Loader=_CoreLoader))  # noqa: S506 - a SafeLoader with fewer types
     except yaml.MarkedYAMLError as error:

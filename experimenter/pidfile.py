@@ -14,7 +14,10 @@ from experimenter.state import read_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PidFile:
-    """What `pid.json` says. `words` are the command as in the record; `command` is its process, once it has one."""
+    """What `pid.json` says. `words` are the command as in the record; `command` is its process, once it has one.
+
+    One that is a cell of a sweep has the sweep's id, and what tells the cell from all others.
+    """
 
     tag: str
     host: str
@@ -24,6 +27,8 @@ class PidFile:
     words: Sequence[str]
     keep: bool = False
     grace_s: float | None = None
+    sweep: str | None = None
+    cell: str | None = None
     command: Identity | None = None
     results_file: ResultsFile | None = None
 
@@ -59,6 +64,8 @@ class PidFile:
                 words=[str(word) for word in found.get("command", ())],
                 keep=found.get("keep") is True,
                 grace_s=found.get("grace_s"),
+                sweep=found.get("sweep"),
+                cell=found.get("cell"),
                 command=_identity(found["pid"], found["start_time"]) if "pid" in found else None,
                 results_file=file and ResultsFile(path=Path(file), stamp=stamp and tuple(stamp)),
             )
@@ -80,6 +87,8 @@ class PidFile:
             "command": list(self.words),
             "keep": self.keep,
             "grace_s": self.grace_s,
+            "sweep": self.sweep,
+            "cell": self.cell,
             "results_file": file and str(file.path),
             "results_stamp": file and file.stamp,
         }

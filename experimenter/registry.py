@@ -26,8 +26,7 @@ def open_entry(repo: Repo, name: str, words: Sequence[str], *, now: datetime, **
     state = StateFolder.of(repo)
     with translated(state.path):
         state.make()
-        unborn = state.runs / f"{NEW}{host()}-{os.getpid()}-{Identity.of(os.getpid()).start_time}-{os.urandom(4).hex()}"
-        unborn.mkdir()
+        unborn = make_unborn(state.runs)
         try:
             (unborn / Phase.RUNNING).touch()
             (unborn / OPEN).touch()
@@ -48,6 +47,24 @@ def open_entry(repo: Repo, name: str, words: Sequence[str], *, now: datetime, **
         except BaseException:
             shutil.rmtree(unborn, ignore_errors=True)
             raise
+
+
+def make_unborn(parent: Path) -> Path:
+    """Return a new folder that is to be renamed when all is in it; `given_up` finds it should we be killed."""
+    start_time = Identity.of(os.getpid()).start_time
+    unborn = parent / f"{NEW}{host()}-{os.getpid()}-{start_time}-{os.urandom(4).hex()}"
+    unborn.mkdir()
+    return unborn
+
+
+def given_up(parent: Path) -> list[Path]:
+    """Return those of such folders whose process on this host is gone."""
+    found = []
+    for path in parent.glob(f"{NEW}*"):
+        place, pid, start_time, _ = path.name.removeprefix(NEW).rsplit("-", 3)
+        if place == host() and not Identity(pid=int(pid), start_time=float(start_time)).is_alive:
+            found.append(path)
+    return found
 
 
 def entries(repo: Repo) -> list[Entry]:

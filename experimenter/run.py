@@ -18,6 +18,7 @@ from experimenter.relay import Log, Relay, Straight
 from experimenter.results import MarkerLines, ResultsFile, markers_in
 from experimenter.settings import Settings
 from experimenter.signals import Signals
+from experimenter.sweeps import Cell
 from experimenter.text import visible
 from experimenter.workplace import Workplace
 
@@ -30,7 +31,8 @@ class Options:
 
     They are paths relative to the top of the work tree. `code` is that of a record, for an isolated run on its code
     state, and `rerun_of` the tag that has the record. Afterwards it is pushed to the remote `push_to`, an empty name
-    standing for the default one.
+    standing for the default one. `shown` is the command without secrets, if these are not known by options. A `cell` of
+    a sweep runs on the sweep's `code`.
     """
 
     name: str | None = None
@@ -43,6 +45,8 @@ class Options:
     push_to: str | None = None
     code: Mapping[str, Any] | None = None
     rerun_of: str | None = None
+    shown: Sequence[str] | None = None
+    cell: Cell | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,8 @@ class Outcome:
     """
 
     exit_code: int
+    tag: str
+    status: str
     ended_by: int | None
     experiment: store.Experiment | None
 
@@ -76,11 +82,12 @@ def run(
             settings,
             name=options.name or names.from_command(command),
             description=options.description,
-            command=command,
+            command=options.shown or command,
             parameters=options.parameters,
             allow_secrets=options.allow_secrets,
             rerun_of=options.rerun_of,
             code=options.code,
+            cell=options.cell,
             keep=options.keep,
             grace_s=settings.grace_s,
         )
@@ -91,6 +98,7 @@ def run(
                 parameters=options.parameters,
                 results_file=options.results_file,
                 links=options.links,
+                cell=options.cell,
             )
             ran = _execute(begun, command, workplace, signals, on_start)
         except BaseException:
@@ -178,7 +186,8 @@ def _settle(begun: live.Live, ran: _Ran, workplace: Workplace, signals: Signals,
         kept = None
         live.remove(begun, status=status, exit_code=ending.exit_code)
         _report_removed(begun, status, ending)
-    return Outcome(exit_code=ending.exit_code, ended_by=signals.ended_by(ending), experiment=kept)
+    ended_by = signals.ended_by(ending)
+    return Outcome(exit_code=ending.exit_code, tag=begun.entry.tag, status=status, ended_by=ended_by, experiment=kept)
 
 
 def _is_over(begun: live.Live, child: Child, signals: Signals) -> bool:

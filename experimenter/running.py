@@ -45,6 +45,7 @@ class Running:
             "cpu_percent": self.cpu_percent,
             "memory_bytes": self.memory_bytes,
             "command": list(pid_file.words),
+            **({"sweep": pid_file.sweep} if pid_file.sweep else {}),
         }
 
 

@@ -55,7 +55,7 @@ def select(repo: Repo, wanted: Selection) -> list[Experiment]:
             objects = {tag: object_ for tag, object_ in objects.items() if names.name_of(tag) == wanted.name}
         found = _matching(repo, wanted, objects)
         if condition or wanted.sort is not None:
-            found = _chosen(found, condition, wanted)
+            found = arranged(found, condition, wanted)
     return found[::-1] if wanted.reverse and wanted.sort is None else found
 
 
@@ -90,8 +90,8 @@ def _newest(repo: Repo, wanted: Selection, limit: int) -> list[Experiment]:
     return found[max(0, len(found) - limit) :]
 
 
-def _chosen(found: Iterable[Experiment], condition: Condition | None, wanted: Selection) -> list[Experiment]:
-    """Return those for which the condition holds, sorted and limited as wanted."""
+def arranged(found: Iterable[Experiment], condition: Condition | None, wanted: Selection) -> list[Experiment]:
+    """Return those for which the condition holds, sorted and limited as wanted. Raises BadKey or BadCondition."""
     pairs = [(one, values_of(one)) for one in found]
     keys = Keys(values for _, values in pairs)
     if condition:

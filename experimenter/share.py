@@ -139,6 +139,21 @@ def push_unasked(repo: Repo, tag: str, settings: Settings, *, to: str | None = N
         _log.warning("%s was not pushed, 'experimenter push' sends it later: %s", tag, why)
 
 
+def push_together(repo: Repo, tags: Sequence[str], settings: Settings, *, to: str | None = None) -> None:
+    """Push experiments of a sweep, those that the remote lacks, and tell what came of it; nothing is raised."""
+    patience = Patience(until_s=time.monotonic() + settings.push_timeout_s)
+    try:
+        remote = Remote.of(repo, to, patience, is_pushed_to=True)
+        shared = push(repo, remote, tags, max_size_bytes=settings.max_push_size_bytes)
+    except (ExperimenterError, OSError, Interrupted) as error:
+        why = "a signal came" if isinstance(error, Interrupted) else str(error)
+        _log.warning("the sweep was not pushed, 'experimenter push' sends it later: %s", why)
+        return
+    _log.info("pushed %d experiments to %s", len(shared.tags), visible(str(remote)))
+    for tag in [*shared.conflicts, *shared.refused]:
+        _log.warning("%s was not pushed: %s", tag, shared.refused.get(tag, "another finished record is there"))
+
+
 def withdraw(repo: Repo, experiment: store.Experiment, settings: Settings) -> None:
     """Remove what was pushed of one that ran, and has come to nothing, from the default remote; nothing is raised."""
     tag = experiment.tag

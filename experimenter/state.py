@@ -54,13 +54,26 @@ class StateFolder:
         return self.logs / f"{id_}.results"
 
     @property
+    def sweeps(self) -> Path:
+        """The folder with a folder for each sweep that is alive."""
+        return self.path / "sweeps"
+
+    @property
     def linked(self) -> Path:
         """The folder in which git notes linked work trees (gitrepository-layout(5))."""
         return self.path.parent / "worktrees"
 
     def work_tree_name(self, id_: str) -> str:
-        """Return the name of an isolated run's private work tree, which is also git's name for it."""
+        """Return the name of an isolated run's private work tree, which is also git's name for it.
+
+        Where the cells of a sweep share one, `id_` is `<sweep>-<folder of its worker>-<slot>`.
+        """
         return f"experimenter-{id_}"
+
+    def owner_of_work_tree(self, id_: str) -> Path:
+        """Return the folder that a private work tree goes with."""
+        sweep, _, rest = id_.partition("-")
+        return self.sweeps / sweep / rest.rpartition("-")[0] if rest else self.runs / id_
 
     def folders(self) -> list[Path]:
         """Return the folders of all entries."""
@@ -100,7 +113,7 @@ class StateFolder:
         """Remove what git notes of a private work tree, if that is ours, as git-worktree(1) would."""
         noted = self.linked / self.work_tree_name(id_)
         with contextlib.suppress(FileNotFoundError):
-            if Path(os.path.realpath(self.runs)) not in place_of(noted).parents:
+            if Path(os.path.realpath(self.path)) not in place_of(noted).parents:
                 return
         with contextlib.suppress(OSError):  # there is none, or others are left
             self.remove(noted)
@@ -141,12 +154,17 @@ def ended_tags(repo: Repo) -> list[str]:
 
 def read_json(path: Path) -> Mapping[str, Any] | None:
     """Return the JSON object in a file of ours, which names a tag; nothing if it is gone or not ours."""
+    value = read_object(path)
+    return value if value and isinstance(value.get("tag"), str) and names.is_tag(value["tag"]) else None
+
+
+def read_object(path: Path) -> Mapping[str, Any] | None:
+    """Return the JSON object in a file; nothing if it is gone, or holds none."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    is_ours = isinstance(value, dict) and isinstance(value.get("tag"), str) and names.is_tag(value["tag"])
-    return value if is_ours else None
+    return value if isinstance(value, dict) else None
 
 
 def write_json(path: Path, value: Mapping[str, Any], *, is_durable: bool = True) -> None:

@@ -1,9 +1,12 @@
 """Experiments as git keeps them: one annotated tag each, its message the record, its target the code state."""
 
+import contextlib
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -168,9 +171,16 @@ def listing(repo: Repo, objects: Mapping[str, str]) -> Listing:
     return found
 
 
+def each(repo: Repo, objects: Mapping[str, str]) -> Iterator[Experiment]:
+    """Yield those experiments of `listing` whose records can be read, one after the other: there may be many."""
+    for tag in _read_all(repo, objects):
+        with contextlib.suppress(NotARecord, NewerRecord):
+            yield tag.experiment()
+
+
 def experiments(repo: Repo, objects: Mapping[str, str]) -> dict[str, Experiment]:
     """Return by their tags those experiments of `listing` whose records can be read."""
-    return {experiment.tag: experiment for experiment in listing(repo, objects).experiments}
+    return {experiment.tag: experiment for experiment in each(repo, objects)}
 
 
 def tree_of(repo: Repo, revision: str) -> str:
@@ -256,6 +266,15 @@ def _tag_object(repo: Repo, tag: str, commit: str, record: Record) -> str:
 
 def _tagger(repo: Repo) -> str:
     """Return the user's identity and the time, as git has them in an object."""
+    user, _, zone = user_and_date(repo).rpartition(" ")
+    if "GIT_COMMITTER_DATE" not in os.environ:
+        user = f"{user.rpartition(' ')[0]} {int(datetime.now(UTC).timestamp())}"
+    return f"{user} {zone}"
+
+
+@cache
+def user_and_date(repo: Repo) -> str:
+    """Return the user's identity as git has it in an object, with the time when it was first asked for."""
     try:
         return repo.git("var", "GIT_COMMITTER_IDENT").decode(errors="replace").strip()
     except GitFailed:  # nobody has told git who they are, as in a container

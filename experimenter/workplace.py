@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from experimenter import environment, live
+from experimenter.sweeps import Cell
 
 if TYPE_CHECKING:
     from experimenter.worktree import WorkTree
@@ -33,19 +34,24 @@ class Workplace:
         parameters: Mapping[str, Any],
         results_file: Path | None,
         links: Sequence[str] | None,
+        cell: Cell | None,
     ) -> Self:
         """Return the place that we are in; or, where there are `links`, make a private work tree that has them.
 
-        Raises ExperimenterError, and leaves it to the caller to remove what was made so far.
+        The cells of a sweep that follow each other in a slot share one. Raises ExperimenterError, and leaves it to the
+        caller to remove what was made so far.
         """
         env = _environment(begun, parameters)
+        if cell:
+            env[environment.SWEEP] = cell.worker.sweep
         if links is None:
             return cls(env=env, results_file=results_file)
         from experimenter.editable import python_path  # most runs can do without these two
         from experimenter.worktree import WorkTree
 
-        place = begun.entry.work_tree
-        work_tree = WorkTree.make(begun.repo, begun.experiment.commit, place, links=links)
+        place = cell.work_tree if cell else begun.entry.work_tree
+        is_shared = cell is not None
+        work_tree = WorkTree.make(begun.repo, begun.experiment.commit, place, links=links, is_shared=is_shared)
         path, left = python_path(work_tree, command, env)
         for package in left:
             _log.warning("the editable install of %s cannot be overridden; edits made meanwhile reach the run", package)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Self
 
 from experimenter.errors import BadSetting
 from experimenter.plumbing import Repo, find_repo
+from experimenter.state import remove_tree
 from experimenter.status import GITLINK, lstat
 from experimenter.text import from_bytes, visible
 
@@ -33,13 +35,19 @@ class WorkTree:
     private: Repo
 
     @classmethod
-    def make(cls, original: Repo, commit: str, place: Path, *, links: Iterable[str]) -> Self:
+    def make(cls, original: Repo, commit: str, place: Path, *, links: Iterable[str], is_shared: bool = False) -> Self:
         """Check out `commit` at `place` as a linked work tree; fill submodules and link ignored paths from the user's.
 
-        Nothing comes over the network. Raises GitFailed; the caller removes what was made so far.
+        One that `is_shared` by those who use it in turn is there already for the second, and brought back to the
+        commit. Nothing comes over the network. Raises GitFailed; the caller removes what was made so far.
         """
-        _register(original, commit, place)
-        private = _filled(place)
+        if place.exists():
+            private = _brought_back(place, commit)
+        else:
+            _register(original, commit, place)
+            private = _filled(place)
+            if is_shared:
+                shutil.copy2(private.index, _first_index(private))
         _fill_submodules(original, private, is_lasting=False)
         for path in links:
             if (private.top / path).exists():
@@ -116,15 +124,29 @@ def _filled(place: Path) -> Repo:
     return private
 
 
+def _brought_back(place: Path, commit: str) -> Repo:
+    """Let a linked work tree have exactly the files of a commit again, whatever was done in it; submodules go."""
+    private = find_repo(place)
+    shutil.copy2(_first_index(private), private.index)  # flags in the one that is there would hide changes
+    private.git("update-ref", "--no-deref", "HEAD", commit)
+    private.git(*_EXACTLY, "reset", "--hard", "--quiet")
+    private.git(*_EXACTLY, "clean", "-ffdxq")
+    for path in _submodules(private):
+        remove_tree(private.top / os.fsdecode(path))
+    return private
+
+
+def _first_index(private: Repo) -> Path:
+    """Return the copy of the index as it was when the files had just been checked out, with its very time."""
+    return private.git_dir / "first-index"
+
+
 def _fill_submodules(original: Repo, private: Repo, *, is_lasting: bool) -> None:
     """Check out each submodule at its commit from the user's own; one that has none there stays empty.
 
     One that is to last has objects of its own, else they are the user's.
     """
-    for line in private.git("ls-files", "-z", "-s").split(b"\0"):
-        if not line.startswith(GITLINK):
-            continue
-        meta, _, path = line.partition(b"\t")
+    for path, commit in _submodules(private).items():
         if lstat(original, path + b"/.git") is None:
             _log.warning("the submodule %s is not here, so that its folder is empty", visible(from_bytes(path)))
             continue
@@ -132,8 +154,15 @@ def _fill_submodules(original: Repo, private: Repo, *, is_lasting: bool) -> None
         words = ("clone", "--quiet", *([] if is_lasting else ["--shared"]), "--no-checkout", "--template=")
         private.git(*_EXACTLY, *words, "--", str(source), str(place))
         submodule = find_repo(place)
-        submodule.git(*_EXACTLY, "checkout", "--quiet", "--detach", "--force", meta.split(b" ")[1].decode())
+        submodule.git(*_EXACTLY, "checkout", "--quiet", "--detach", "--force", commit)
         _fill_submodules(find_repo(source), submodule, is_lasting=is_lasting)
+
+
+def _submodules(private: Repo) -> dict[bytes, str]:
+    """Return the commit of each submodule, by its path."""
+    lines = private.git("ls-files", "-z", "-s").split(b"\0")
+    found = (line.partition(b"\t") for line in lines if line.startswith(GITLINK))
+    return {path: meta.split(b" ")[1].decode() for meta, _, path in found}
 
 
 def _link(source: Path, target: Path) -> None:

@@ -1,7 +1,7 @@
 """Commands for experiments that are alive, or just were: ps, stop, logs, wait."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,8 @@ from experimenter.cli.printing import paint, print_json, print_lines, table_widt
 if TYPE_CHECKING:
     from experimenter.entry import Entry
     from experimenter.stop import Stopped
+
+_ENDING_S = 60.0  # that a sweep has to end when its cells are gone
 
 
 @click.command("ps")
@@ -28,18 +30,21 @@ def ps_command(as_json: bool) -> None:
       experimenter ps
     """  # noqa: D301 - \b is click's mark
     speak()
-    from experimenter import running
-    from experimenter.render.running import table_of_running
+    from experimenter import running, sweeps
+    from experimenter.render.running import table_of_running, table_of_sweeps
 
     repo = find_current_repo()
     settle_leftovers(repo)
     found = running.running(repo)
+    workers = sweeps.workers(repo)
     if not running.is_readable(repo):
         click.echo("Warning: what another user runs here is not shown; only they may read it", err=True)
     if as_json:
         print_json([one.to_json() for one in found])
-    elif found:
-        print_lines(repo, table_of_running(found, width=table_width(), paint=paint))
+    elif found or workers:
+        lines = table_of_running(found, width=table_width(), paint=paint) if found else []
+        gap = [""] if found and workers else []
+        print_lines(repo, [*lines, *gap, *table_of_sweeps(workers, width=table_width(), paint=paint)])
     else:
         click.echo("Note: nothing runs here", err=True)
 
@@ -54,7 +59,8 @@ def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | No
 
     Asks each process with SIGTERM, and kills what is left after the grace. Returns when the whole
     process tree is gone, and the tag removed (or kept). EXP is a tag, an id, the start of an id (4
-    or more digits), or a name that only one running experiment bears.
+    or more digits), or a name that only one running experiment bears; or the id of a sweep, which
+    stops with all its cells.
 
     \b
     Examples:
@@ -64,7 +70,7 @@ def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | No
     if bool(experiments) == everything:
         raise click.UsageError("name the experiments to stop, or give --all", click.get_current_context())
     speak()
-    from experimenter import running
+    from experimenter import running, sweeps
     from experimenter.errors import ExperimenterError
     from experimenter.plumbing import config
     from experimenter.settings import Settings, seconds
@@ -76,11 +82,16 @@ def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | No
     settings = Settings.from_config(config(repo))
     failed = False
     chosen: dict[str, Entry] = {}
+    halted = sweeps.ask_to_stop(repo, [sweep for word in experiments if (sweep := sweeps.named(repo, word))])
     if everything:
+        halted = sweeps.ask_to_stop(repo, sweeps.alive_here(repo))
         chosen = {entry.tag: entry for entry in running.entries(repo) if not entry.is_elsewhere}
-        if not chosen:
+        if not chosen and not halted:
             click.echo("Note: nothing runs here", err=True)
+    chosen |= {entry.tag: entry for sweep in halted for entry in sweeps.cells(repo, sweep) if not entry.is_elsewhere}
     for word in experiments:
+        if sweeps.named(repo, word) in halted:
+            continue
         try:
             entry = running.chosen(repo, word)
             chosen[entry.tag] = entry
@@ -93,6 +104,8 @@ def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | No
             failed = True
         else:
             click.echo(_sentence(outcome))
+    for sweep in halted:
+        failed |= not _has_ended(repo, sweep)
     return 1 if failed else 0
 
 
@@ -104,17 +117,21 @@ def logs_command(experiment: str, follow: bool, raw: bool) -> None:
     """Print the output of an experiment, while it runs or afterwards.
 
     Progress bars that draw over their line are shown in their last state. EXP is a tag, an id, the
-    start of an id (4 or more digits), or a name; also one that failed, as long as its log is kept.
+    start of an id (4 or more digits), or a name; also one that failed, as long as its log is kept;
+    or the id of a sweep in the background.
 
     \b
     Examples:
       experimenter logs -f baseline
       experimenter logs 1f3a --raw > output.txt
     """  # noqa: D301 - \b is click's mark
-    from experimenter import logs, running
+    from experimenter import logs, running, sweeps
 
     repo = find_current_repo()
-    pieces = logs.read(repo, running.located(repo, experiment), follow=follow)
+    if sweep := sweeps.named(repo, experiment, ended=True):
+        pieces = logs.read_sweep(repo, sweep, follow=follow)
+    else:
+        pieces = logs.read(repo, running.located(repo, experiment), follow=follow)
     is_terminal = sys.stdout.isatty()
     for piece in pieces if raw else logs.collapsed(pieces, redraws=is_terminal and follow):
         if piece:
@@ -128,15 +145,33 @@ def logs_command(experiment: str, follow: bool, raw: bool) -> None:
 def wait_command(experiment: str) -> int:
     """Wait for the end of an experiment, and exit as its command did.
 
-    EXP is a tag, an id, the start of an id (4 or more digits), or a name that only one bears.
+    EXP is a tag, an id, the start of an id (4 or more digits), or a name that only one bears; or the
+    id of a sweep, whose exit status is 0 if every cell succeeded.
 
     \b
     Example:
       experimenter wait 1f3a && echo done
     """  # noqa: D301 - \b is click's mark
+    from experimenter import sweeps
     from experimenter.running import wait
 
-    return wait(find_current_repo(), experiment)
+    repo = find_current_repo()
+    sweep = sweeps.named(repo, experiment, ended=True)
+    return sweeps.wait_for_end(repo, sweep) if sweep else wait(repo, experiment)
+
+
+def _has_ended(repo: Any, sweep: str) -> bool:
+    """Say how a sweep ended, which somebody stops, and whether it did."""
+    from experimenter import sweeps
+    from experimenter.errors import NotStopped
+
+    try:
+        sweeps.wait_for_end(repo, sweep, timeout_s=_ENDING_S)
+    except NotStopped as error:
+        show_error(error)
+        return False
+    click.echo(f"stopped the sweep {sweep}; the same line again goes on with it")
+    return True
 
 
 def _sentence(stopped: "Stopped") -> str:

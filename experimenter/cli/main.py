@@ -31,6 +31,7 @@ _COMMANDS = {
     "run": "experimenter.cli.run",
     "show": "experimenter.cli.look",
     "stop": "experimenter.cli.control",
+    "sweep": "experimenter.cli.sweep",
     "verify": "experimenter.cli.look",
     "wait": "experimenter.cli.control",
 }

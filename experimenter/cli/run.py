@@ -15,11 +15,13 @@ from experimenter.cli.main import find_current_repo, settle_leftovers, speak
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from experimenter.run import Outcome
+    from experimenter.detach import Background
+    from experimenter.run import Options, Outcome
+    from experimenter.settings import Settings
     from experimenter.store import Experiment
 
 
-_OPTIONS = [
+RUN_OPTIONS = [
     click.option("-n", "--name", metavar="NAME", help="Name; by default from the command, of a rerun the original's."),
     click.option("--description", metavar="TEXT", help="Free text for the record."),
     click.option(
@@ -38,6 +40,7 @@ _OPTIONS = [
         "--push", "push_to", metavar="[REMOTE]", is_flag=False, flag_value="",
         help="Push the finished tag; without REMOTE to that of git config, the branch's or origin.",
     ),
+    click.option("--template", is_flag=True, help="In COMMAND, {KEY} stands for a parameter, {{ for a brace."),
     click.option("--keep", is_flag=True, help="Keep the record also when the command fails or is stopped."),
     click.option("-d", "--detach", is_flag=True, help="Run in the background: print the id, send output to the log."),
     click.option("--isolated", is_flag=True, help="Run in a private work tree of exactly the code state."),
@@ -51,14 +54,14 @@ _OPTIONS = [
 ]  # fmt: skip
 
 
-def _with_options(command: "Callable[..., int]") -> "Callable[..., int]":
+def with_run_options(command: "Callable[..., int]") -> "Callable[..., int]":
     """Give a command the options of a run, in their order."""
-    for option in reversed(_OPTIONS):
+    for option in reversed(RUN_OPTIONS):
         command = option(command)
     return command
 
 
-class _Run(click.Command):
+class CommandAtEnd(click.Command):
     """Knows that what follows the first word of the command are not our options, for completion too."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -68,8 +71,8 @@ class _Run(click.Command):
         return [one for one in found if isinstance(one, click.Argument)] if has_command else found
 
 
-@click.command("run", cls=_Run, context_settings={"allow_interspersed_args": False})
-@_with_options
+@click.command("run", cls=CommandAtEnd, context_settings={"allow_interspersed_args": False})
+@with_run_options
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file)
 def run_command(command: tuple[str, ...], isolated: bool, **given: Any) -> int:
     """Run COMMAND and record it, with the code as it is now, as a git tag.
@@ -88,12 +91,13 @@ def run_command(command: tuple[str, ...], isolated: bool, **given: Any) -> int:
       experimenter run -n base --params base.yaml -p lr=0.1 -- python train.py
       experimenter run --results metrics.json -- ./simulate.sh --fast
       experimenter run -d --isolated --link data -- python train.py
+      experimenter run -p lr=0.1 --template -- python train.py --lr '{lr}'
     """  # noqa: D301 - \b is click's mark
     if not command:
         raise click.UsageError("no command to run; write it after --", click.get_current_context())
-    _check_links(given["links"], is_isolated=isolated)
+    check_links(given["links"], is_isolated=isolated)
     speak()
-    parameters = _parameters(given.pop("files"), given.pop("assignments"))
+    parameters = parameters_of(given.pop("files"), given.pop("assignments"))
     return _start(find_current_repo(), command, parameters, is_isolated=isolated, **given)
 
 
@@ -111,7 +115,7 @@ class _Rerun(click.Command):
 
 @click.command("rerun", cls=_Rerun)
 @click.argument("experiment", metavar="EXP", shell_complete=complete_experiment)
-@_with_options
+@with_run_options
 @click.option("--here", is_flag=True, help="Run on the work tree as it is now instead of the recorded code.")
 @click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file)
 def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolated: bool, **given: Any) -> int:
@@ -128,12 +132,12 @@ def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolate
       experimenter rerun baseline --here
     """  # noqa: D301 - \b is click's mark
     is_isolated = isolated or not here
-    _check_links(given["links"], is_isolated=is_isolated)
+    check_links(given["links"], is_isolated=is_isolated)
     speak()
     from experimenter.find import named
     from experimenter.rerun import prepared
 
-    parameters = _parameters(given.pop("files"), given.pop("assignments"))
+    parameters = parameters_of(given.pop("files"), given.pop("assignments"))
     repo = find_current_repo()
     (original,) = named(repo, experiment)
     again = prepared(repo, original, command, parameters)
@@ -160,7 +164,8 @@ def _go_to(directory: Path) -> None:
         ) from error
 
 
-def _check_links(links: tuple[Path, ...], *, is_isolated: bool) -> None:
+def check_links(links: tuple[Path, ...], *, is_isolated: bool) -> None:
+    """Raise a usage error for --link where there is no private work tree."""
     if links and not is_isolated:
         raise click.UsageError("--link is for --isolated", click.get_current_context())
 
@@ -170,33 +175,22 @@ def _start(
     command: "Sequence[str]",
     parameters: "Mapping[str, Any]",
     *,
-    is_isolated: bool,
     detach: bool,
-    links: tuple[Path, ...],
-    grace: str | None,
-    max_file_size: str | None,
-    results_file: Path | None,
+    template: bool,
     original: "Experiment | None" = None,
     **asked: Any,
 ) -> int:
     """Run a command as the options say, in the background if asked; return our exit status."""
-    from experimenter import names
-    from experimenter.plumbing import config
-    from experimenter.run import Options, run
-    from experimenter.settings import Settings
+    from experimenter.run import run
 
-    if asked["name"] is not None:
-        names.checked(asked["name"])
-    settings = Settings.from_config(config(repo), max_file_size=max_file_size, grace=grace)
-    if settings.push and asked["push_to"] is None:
-        asked["push_to"] = ""
-    options = Options(
-        parameters=parameters,
-        results_file=results_file and results_file.absolute(),  # the command may remove the folder we are in
-        links=_checked_links(repo, links, settings.link) if is_isolated else None,
-        rerun_of=original.tag if original else None,
-        **asked,
-    )
+    if template:
+        from experimenter.storable import redacted
+        from experimenter.template import filled
+
+        asked["shown"] = filled(command, redacted(dict(parameters)))
+        command = filled(command, parameters)
+    rerun_of = original.tag if original else None
+    options, settings = options_of(repo, parameters=parameters, rerun_of=rerun_of, **asked)
     settle_leftovers(repo)
     start = partial(run, repo, command, options, settings)
     if detach:
@@ -205,6 +199,35 @@ def _start(
     if original and outcome.experiment:
         _compare(original, outcome.experiment)
     return _status_of(outcome)
+
+
+def options_of(
+    repo: Any,
+    *,
+    is_isolated: bool,
+    links: tuple[Path, ...],
+    grace: str | None,
+    max_file_size: str | None,
+    results_file: Path | None,
+    **asked: Any,
+) -> "tuple[Options, Settings]":
+    """Return what was asked of a run, and what the user has set."""
+    from experimenter import names
+    from experimenter.plumbing import config
+    from experimenter.run import Options
+    from experimenter.settings import Settings
+
+    if asked["name"] is not None:
+        names.checked(asked["name"])
+    settings = Settings.from_config(config(repo), max_file_size=max_file_size, grace=grace)
+    if settings.push and asked["push_to"] is None:
+        asked["push_to"] = ""
+    options = Options(
+        results_file=results_file and results_file.absolute(),  # the command may remove the folder we are in
+        links=_checked_links(repo, links, settings.link) if is_isolated else None,
+        **asked,
+    )
+    return options, settings
 
 
 def _compare(original: "Experiment", again: "Experiment") -> None:
@@ -230,24 +253,30 @@ def _in_background(start: "Callable[..., Outcome]") -> int:
     background = Background.fork()
     if background.is_here:
 
-        def started(id_: str, log: int) -> None:
+        def tell(id_: str, log: int) -> None:
             background.started(id_, log)
             speak(only_warnings=True)  # the log is the command's, but for what its reader has to know
 
-        return _status_of(start(on_start=started))
+        return _status_of(start(on_start=tell))
+    return started(background)
+
+
+def started(background: "Background") -> int:
+    """Print the id that the background gives as soon as it has started, or end as it did; return our exit status."""
     id_, status = background.wait()
     if id_:
         click.echo(id_)
         return 0
     code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else _end_by(-code)
+    return code if code >= 0 else end_by(-code)
 
 
 def _status_of(outcome: "Outcome") -> int:
-    return _end_by(outcome.ended_by) if outcome.ended_by else outcome.exit_code
+    return end_by(outcome.ended_by) if outcome.ended_by else outcome.exit_code
 
 
-def _end_by(signum: int) -> int:
+def end_by(signum: int) -> int:
+    """End by a signal; return the exit status where that has no effect."""
     from experimenter.signals import die_of
 
     die_of(signum)
@@ -260,7 +289,8 @@ def _checked_links(repo: Any, given: tuple[Path, ...], configured: tuple[str, ..
     return checked_links(repo, given, configured)
 
 
-def _parameters(files: tuple[Path, ...], assignments: tuple[str, ...]) -> dict[str, object]:
+def parameters_of(files: tuple[Path, ...], assignments: tuple[str, ...]) -> dict[str, object]:
+    """Return the parameters of --params and -p."""
     if not files and not assignments:
         return {}
     from experimenter.params import collect  # PyYAML takes 30 ms

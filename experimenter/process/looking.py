@@ -156,6 +156,11 @@ def usage_of(processes: Iterable[Identity]) -> Usage:
     return Usage(cpu_s=cpu_s, memory_bytes=memory_bytes)
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def host() -> str:
     """Return this machine's name."""
     return os.uname().nodename

@@ -7,15 +7,37 @@ from experimenter.layout import Column, Paint, laid_out, unpainted
 from experimenter.names import name_of
 from experimenter.running import Running
 from experimenter.text import readable_size, visible
+from experimenter.worker import Worker
 
 _HEADINGS = ("ID", "NAME", "STATE", "PID", "STARTED", "ELAPSED", "CPU", "MEMORY", "HOST", "COMMAND")
-_NUMBERS = ("PID", "ELAPSED", "CPU", "MEMORY")
+_SWEEP_HEADINGS = ("SWEEP", "DONE", "FAILED", "CELLS", "PID", "HOST", "COMMAND")
+_NUMBERS = ("DONE", "FAILED", "CELLS", "PID", "ELAPSED", "CPU", "MEMORY")
 _ELASTIC = ("NAME", "HOST", "COMMAND")
 
 
 def table_of_running(experiments: Sequence[Running], *, width: int | None, paint: Paint = unpainted) -> list[str]:
     """Return lines, the first a heading, a line for each running experiment; cut to `width` where it is given."""
-    rows = [_cells(one) for one in experiments]
+    return _table(_HEADINGS, [_cells(one) for one in experiments], width, paint)
+
+
+def table_of_sweeps(workers: Sequence[Worker], *, width: int | None, paint: Paint = unpainted) -> list[str]:
+    """Return lines, the first a heading, a line for each process that works on a sweep; nothing if there is none."""
+    rows = [
+        (
+            worker.sweep,
+            str(worker.done),
+            str(worker.failed),
+            str(worker.total),
+            str(worker.process.pid),
+            worker.host,
+            " ".join(worker.words),
+        )
+        for worker in workers
+    ]
+    return _table(_SWEEP_HEADINGS, [tuple(map(visible, row)) for row in rows], width, paint) if rows else []
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, paint: Paint) -> list[str]:
     columns = [
         Column(
             heading=heading,
@@ -23,7 +45,7 @@ def table_of_running(experiments: Sequence[Running], *, width: int | None, paint
             is_right=heading in _NUMBERS,
             is_rigid=heading not in _ELASTIC,
         )
-        for place, heading in enumerate(_HEADINGS)
+        for place, heading in enumerate(headings)
     ]
     lines, _ = laid_out(columns, width=width, paint=paint)
     return lines
@@ -37,7 +59,7 @@ def _cells(running: Running) -> tuple[str, ...]:
         running.state,
         str(pid_file.command.pid if pid_file.command else "-"),
         _moment(running.entry.started),
-        _duration(running.elapsed_s),
+        duration(running.elapsed_s),
         "-" if running.cpu_percent is None else f"{running.cpu_percent:.0f}%",
         "-" if running.memory_bytes is None else readable_size(running.memory_bytes),
         pid_file.host,
@@ -52,7 +74,7 @@ def _moment(started: datetime) -> str:
     return local.strftime("%H:%M" if local.date() == datetime.now().astimezone().date() else "%b %d")
 
 
-def _duration(elapsed_s: float) -> str:
+def duration(elapsed_s: float) -> str:
     """Return seconds as people say them: `12s`, `3m 20s`, `5h 07m`, `12d 3h`."""
     minutes, seconds = divmod(max(0, int(elapsed_s)), 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,0 +1,57 @@
+"""A sweep while it goes on, for people: its cells, how they ended, how far it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experimenter.cells import Ended, Progress
+from experimenter.names import id_of
+from experimenter.render.cells import cell
+from experimenter.render.running import duration
+from experimenter.storable import dotted, redacted
+from experimenter.text import columns_of, visible
+
+_BAR = 20  # columns
+
+
+def cell_text(parameters: Mapping[str, Any], axes: Sequence[tuple[str, ...]]) -> str:
+    """Return the parameters in which cells differ: `lr=0.1 model.depth=3`."""
+    words = []
+    for path in axes:
+        value: Any = redacted(dict(parameters))
+        for part in path:
+            value = value[part]
+        words.append(f"{visible('.'.join(path))}={'null' if value is None else cell(value)}")
+    return " ".join(words) or "no parameters"
+
+
+def ended_line(ended: Ended, progress: Progress, axes: Sequence[tuple[str, ...]]) -> str:
+    """Return how a cell ended, with its results."""
+    how = "was run by another sweep" if ended.is_good and not ended.tag else ended.fate
+    if ended.fate == "failed" and ended.exit_code is not None:
+        how = f"failed with status {ended.exit_code}"
+    which = f" ({id_of(ended.tag)})" if ended.tag else ""
+    results = " ".join(f"{visible(key)}={cell(value)}" for key, value in dotted(ended.results).items())
+    said = results or visible(ended.message)
+    place = f"{progress.done + progress.failed}/{progress.total}"
+    return f"[{place}] {cell_text(ended.job.parameters, axes)}: {how}{which}{f': {said}' if said else ''}"
+
+
+def bar(progress: Progress, width: int) -> str:
+    """Return how far a sweep is, as a line that fits `width`."""
+    ended = progress.done + progress.failed
+    filled = _BAR * ended // max(1, progress.total)
+    left = f", {duration(progress.left_s)} left" if progress.left_s is not None and ended < progress.total else ""
+    left = ", stopping" if progress.is_ending else left
+    failed = f", {progress.failed} failed" if progress.failed else ""
+    counts = f"{progress.done}/{progress.total} done{failed}, {progress.running} running{left}"
+    return cut(f"[{'#' * filled}{'.' * (_BAR - filled)}] {counts}", width)
+
+
+def cut(line: str, width: int) -> str:
+    """Return a line without what does not fit `width`."""
+    if columns_of(line) < width:
+        return line
+    kept = line
+    while kept and columns_of(kept) > width - 2:
+        kept = kept[:-1]
+    return kept + "…"

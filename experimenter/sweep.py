@@ -1,0 +1,246 @@
+"""The story of a sweep: one code state, a run for each cell that has no good record yet, so many at a time."""
+
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
+
+from experimenter import snapshot, store, sweeps
+from experimenter.cells import Ended, Identities, Job, Plan, Progress
+from experimenter.errors import CellTaken, ExperimenterError, Interrupted
+from experimenter.limits import Limits
+from experimenter.plumbing import Repo
+from experimenter.run import Options, run
+from experimenter.settings import Settings
+from experimenter.signals import interruptible
+from experimenter.slots import Slots
+from experimenter.state import StateFolder, remove_tree
+from experimenter.storable import dumps, redacted, redacted_command
+from experimenter.text import from_native
+from experimenter.tree import Tree
+from experimenter.worker import Worker
+
+_log = logging.getLogger("experimenter")
+_LOOK_AGAIN_S = 0.5  # at the cells that others run
+_LONGEST_RESULTS = 8 * 1024  # characters of JSON, to be shown when a cell has ended
+
+
+class Watch(Protocol):
+    """Is told how a sweep goes on: every `pause_s` seconds, if that is a number, and when a cell has ended."""
+
+    pause_s: float | None
+
+    def began(self, progress: Progress) -> None:
+        """Tell that the code state is stored, and the cells begin."""
+
+    def ended(self, ended: Ended, progress: Progress) -> None:
+        """Tell that a cell has come to its end."""
+
+    def goes_on(self, progress: Progress) -> None:
+        """Tell that cells have started, or some time has passed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How many cells run at a time, whether those run again that are done, and whether one failure is enough."""
+
+    slots: int
+    again: bool = False
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a sweep ended: its progress, the tags of good records in the order of the cells, and what signal ended it."""
+
+    progress: Progress
+    tags: list[str]
+    ended_by: int | None
+
+
+def sweep(repo: Repo, plan: Plan, options: Options, settings: Settings, how: How, watch: Watch) -> Outcome:
+    """Run each cell of a plan that has no completed record on the code of the work tree; return what came of it.
+
+    A cell that somebody else runs is waited for. Raises ExperimenterError from before the first cell.
+    """
+    with _code_state(repo, plan, options, settings) as (worker, since, code):
+        known = Identities(repo=repo, plan=plan, tree=code["tree"])
+        keys = [known.key(parameters) for parameters in plan.cells]
+        done = {} if how.again else known.done(set(keys))
+        jobs = [
+            Job(number=number, key=key, parameters=parameters)
+            for number, (key, parameters) in enumerate(zip(keys, plan.cells, strict=True), start=1)
+            if key not in done
+        ]
+        work = _Work(
+            repo=repo, plan=plan, options=replace(options, code=code), settings=settings, how=how, watch=watch,
+            worker=worker, since=since, pending=deque(jobs),
+            progress=Progress(sweep=worker.sweep, total=len(keys), earlier=len(done), done=len(done)),
+        )  # fmt: skip
+        store.user_and_date(repo)  # which every cell needs, and then has
+        ended_by = work.do()
+        tags = known.done(set(keys))
+        return Outcome(progress=work.progress, tags=[tags[key] for key in keys if key in tags], ended_by=ended_by)
+
+
+@contextmanager
+def _code_state(
+    repo: Repo, plan: Plan, options: Options, settings: Settings
+) -> Iterator[tuple[Worker, int, dict[str, Any]]]:
+    """Store the code state and join the sweep for the body: give the worker, its place in the journal, and the code."""
+    state = StateFolder.of(repo)
+    sweeps.clear(state)
+    folder = sweeps.begin(state)
+    try:
+        limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=options.allow_secrets)
+        with interruptible():
+            code = snapshot.take(repo, limits, scratch=folder / "index").to_record()
+        sweep_id = Identities(repo=repo, plan=plan, tree=code["tree"]).sweep
+        words = redacted_command([from_native(word) for word in plan.command])
+        worker = Worker.of_ourselves(state, sweep_id, words, total=len(plan.cells))
+        since = sweeps.join(repo, worker, folder)
+    except BaseException:
+        remove_tree(folder)
+        raise
+    try:
+        yield worker, since, code
+    finally:
+        sweeps.leave(worker)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """Runs what is pending of a sweep, and keeps count."""
+
+    repo: Repo
+    plan: Plan
+    options: Options
+    settings: Settings
+    how: How
+    watch: Watch
+    worker: Worker
+    since: int
+    pending: deque[Job]
+    progress: Progress
+    _elsewhere: dict[str, Job] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
+    _started_s: float = field(default_factory=time.monotonic)
+
+    def do(self) -> int | None:
+        """Run all; return the signal that ended it, if one did."""
+        self._save()
+        self.watch.began(self.progress)
+        with Slots[Job](self.how.slots) as slots:
+            while True:
+                is_ending = slots.received or sweeps.is_stopped(self.worker)
+                is_ending = is_ending or (self.how.fail_fast and self.progress.failed > 0)
+                while not is_ending and self.pending and not slots.is_full:
+                    job = self.pending.popleft()
+                    slots.start(job, partial(self._run, job))
+                self._tell(slots, is_ending=bool(is_ending))
+                if not slots.working and (is_ending or not self._elsewhere):
+                    return slots.received[0] if slots.received else None
+                slots.wait(_LOOK_AGAIN_S if self._elsewhere else self.watch.pause_s)
+                for job, report in slots.ended():
+                    self._take(job, report, is_ending=bool(slots.received) or sweeps.is_stopped(self.worker))
+                self._look_elsewhere()
+
+    def _tell(self, slots: Slots[Job], *, is_ending: bool) -> None:
+        """Say how far we are."""
+        self.progress.is_ending = is_ending
+        self.progress.running = len(slots.working)
+        new = self.progress.done - self.progress.earlier + self.progress.failed
+        left = self.progress.total - self.progress.done - self.progress.failed
+        if new:
+            self.progress.left_s = (time.monotonic() - self._started_s) / new * left
+        self.watch.goes_on(self.progress)
+
+    def _take(self, job: Job, report: bytes, *, is_ending: bool) -> None:
+        """Count a cell that has ended, by what its process says of it; not one that ends because all do."""
+        said = json.loads(report) if report else {"fate": "killed", "message": "its process was killed"}
+        for warning in said.pop("warnings", ()):
+            if warning not in self._told:
+                self._told.add(warning)
+                _log.warning("%s", warning)
+        if said["fate"] == "taken":
+            self._elsewhere[job.key] = job
+        elif said["fate"] in ("completed", "failed") or not is_ending:
+            self._count(Ended(job=job, **said))
+
+    def _count(self, ended: Ended) -> None:
+        if ended.is_good:
+            self.progress.done += 1
+        else:
+            self.progress.failed += 1
+        self._save()
+        self.watch.ended(ended, self.progress)
+
+    def _save(self) -> None:
+        self.worker = replace(self.worker, done=self.progress.done, failed=self.progress.failed)
+        self.worker.save()
+
+    def _look_elsewhere(self) -> None:
+        """See what has become of cells that others run; one that nobody runs any more is ours again."""
+        if not self._elsewhere:
+            return
+        running = {entry.pid_file.cell for entry in sweeps.cells(self.repo, self.worker.sweep)}
+        fates = sweeps.fates(self.worker, self.since)
+        for key, job in list(self._elsewhere.items()):
+            if key in fates:
+                del self._elsewhere[key]
+                self._count(Ended(job=job, fate=fates[key]))
+            elif key not in running:
+                del self._elsewhere[key]
+                self.pending.append(job)
+
+    def _run(self, job: Job, slot: int) -> bytes:
+        """Be the process of a cell: run it, and return a report for `_take`."""
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        warnings = _collected_warnings()
+        said: dict[str, Any]
+        try:
+            said = self._run_in(job, slot)
+        except CellTaken:
+            said = {"fate": "taken"}
+        except Interrupted:
+            said = {"fate": "interrupted"}
+        except (ExperimenterError, OSError) as error:
+            said = {"fate": "refused", "message": str(error)}
+        return dumps({**said, "warnings": warnings}).encode()
+
+    def _run_in(self, job: Job, slot: int) -> dict[str, Any]:
+        cell = sweeps.Cell(worker=self.worker, key=job.key, since=self.since, slot=slot)
+        shown = self.plan.words(redacted(dict(job.parameters)))
+        options = replace(self.options, parameters=job.parameters, shown=shown, cell=cell, push_to=None)
+        words = self.plan.words(job.parameters)
+        outcome = run(self.repo, words, options, self.settings, on_start=lambda *_: None)
+        if outcome.ended_by:
+            Tree(tag=outcome.tag).kill()  # what it has left behind
+        results = outcome.experiment.results if outcome.experiment else {}
+        return {
+            "fate": outcome.status,
+            "tag": outcome.tag,
+            "exit_code": outcome.exit_code,
+            "results": results if len(dumps(results)) <= _LONGEST_RESULTS else {},
+        }
+
+
+def _collected_warnings() -> list[str]:
+    """Return a list into which warnings of this process go from now on, instead of to a terminal that others use."""
+    found: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    logger = logging.getLogger("experimenter")
+    logger.setLevel(logging.WARNING)
+    logger.handlers = [Collector()]
+    return found

@@ -1,0 +1,206 @@
+"""Sweeps that are alive: who works on one, what has become of its cells, and that nobody else runs one of them."""
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experimenter import registry
+from experimenter.entry import Entry
+from experimenter.errors import CellTaken, NotStopped, StateUnwritable
+from experimenter.plumbing import Repo
+from experimenter.state import StateFolder, read_object, remove_tree, translated, write_json
+from experimenter.worker import PID_FILE, Worker
+
+_ID = re.compile(r"[0-9a-f]{8}")
+_WORD = re.compile(r"[0-9a-f]{4,8}")
+_LOOK_AGAIN_S = 0.1
+_JOURNAL, _STOPPED = "ended", "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of a sweep that a worker runs in one of its slots: `key` tells it from all others.
+
+    Since the worker joined, the journal has grown from `since` bytes.
+    """
+
+    worker: Worker
+    key: str
+    since: int
+    slot: int = 0
+
+    @property
+    def work_tree(self) -> Path:
+        """The private work tree that isolated cells in this slot share."""
+        return self.worker.slot(self.slot)
+
+
+def begin(state: StateFolder) -> Path:
+    """Return a new folder for a worker whose sweep has no id yet. Raises StateUnwritable."""
+    with translated(state.path):
+        state.make()
+        state.sweeps.mkdir(exist_ok=True)
+        return registry.make_unborn(state.sweeps)
+
+
+def join(repo: Repo, worker: Worker, unborn: Path) -> int:
+    """Work on a sweep from now on, in the folder that `begin` gave; return from where on `fates` concern us."""
+    state = worker.state
+    with _locked(state), translated(state.sweeps):
+        worker.folder.parent.mkdir(exist_ok=True)
+        if not any(one.sweep == worker.sweep for one in workers(repo)):
+            (worker.folder.parent / _STOPPED).unlink(missing_ok=True)
+        unborn.rename(worker.folder)
+        worker.save()
+        journal = worker.folder.parent / _JOURNAL
+        return journal.stat().st_size if journal.exists() else 0
+
+
+def leave(worker: Worker) -> None:
+    """Work on a sweep no more; the last one takes its folder along. Beside the logs stays how far the sweep came."""
+    state = worker.state
+    with _locked(state), contextlib.suppress(StateUnwritable):
+        now = Worker.read(state, worker.folder) or worker
+        ending = {"sweep": now.sweep, "total": now.total, "done": now.done, "failed": now.failed}
+        with translated(state.logs):
+            write_json(state.ending(worker.sweep), ending, is_durable=False)
+        _remove(state, worker.folder)
+
+
+def named(repo: Repo, word: str, *, ended: bool = False) -> str | None:
+    """Return the sweep whose id is a word, or begins with 4 or more digits of it, if there is just one.
+
+    Those count that go on, and with `ended` those whose ending is still known.
+    """
+    if not _WORD.fullmatch(word):
+        return None
+    known = {worker.sweep for worker in workers(repo)}
+    known |= {one.pid_file.sweep for one in registry.entries(repo) if one.pid_file.sweep and not one.is_abandoned}
+    if ended:
+        known |= {
+            path.stem for path in StateFolder.of(repo).logs.glob("*.json") if "sweep" in (read_object(path) or {})
+        }
+    found = [sweep for sweep in known if sweep.startswith(word)]
+    return found[0] if len(found) == 1 else None
+
+
+def goes_on(repo: Repo, sweep: str) -> bool:
+    """Say whether somebody works on a sweep, or a cell of it still runs."""
+    return any(one.sweep == sweep for one in workers(repo)) or bool(cells(repo, sweep))
+
+
+def wait_for_end(repo: Repo, sweep: str, *, timeout_s: float | None = None) -> int:
+    """Wait until nothing goes on of a sweep, and return the exit status that it had: 0 if every cell succeeded.
+
+    Raises NotStopped when the time is over.
+    """
+    started_s = time.monotonic()
+    while goes_on(repo, sweep):
+        if timeout_s is not None and time.monotonic() - started_s > timeout_s:
+            raise NotStopped(f"the sweep {sweep} does not end; 'experimenter ps' shows its process")
+        time.sleep(_LOOK_AGAIN_S)
+    ending = read_object(StateFolder.of(repo).ending(sweep)) or {}
+    return 0 if ending.get("done", 0) == ending.get("total") else 1
+
+
+def workers(repo: Repo) -> list[Worker]:
+    """Return who works on which sweep now, from the first to the last."""
+    state = StateFolder.of(repo)
+    found = [Worker.read(state, file.parent) for file in state.sweeps.glob(f"*/*/{PID_FILE}")]
+    return sorted((one for one in found if one and one.is_alive), key=lambda one: one.started)
+
+
+def cells(repo: Repo, sweep: str) -> list[Entry]:
+    """Return the entries of a sweep's cells that run."""
+    return [one for one in registry.entries(repo) if one.pid_file.sweep == sweep and not one.is_abandoned]
+
+
+@contextlib.contextmanager
+def claimed(repo: Repo, cell: Cell) -> Iterator[None]:
+    """Let the body make the entry of a cell, while nobody else can.
+
+    Raises CellTaken if the cell runs, if it has come to its end since we joined, or if the sweep is being stopped.
+    """
+    worker = cell.worker
+    with _locked(worker.state):
+        is_running = any(entry.pid_file.cell == cell.key for entry in cells(repo, worker.sweep))
+        if is_running or cell.key in fates(worker, cell.since) or is_stopped(worker):
+            raise CellTaken("somebody else has this cell, or stops the sweep")
+        yield
+
+
+def note(entry: Entry, status: str) -> None:
+    """Tell who works on the same sweep what became of a cell of it, before its entry goes."""
+    file = entry.pid_file
+    if file.sweep and file.cell and _ID.fullmatch(file.sweep):
+        with contextlib.suppress(OSError), (entry.state.sweeps / file.sweep / _JOURNAL).open("a") as journal:
+            journal.write(f"{file.cell} {status}\n")
+
+
+def fates(worker: Worker, since: int) -> Mapping[str, str]:
+    """Return what became of cells, by whomever they were run, since the journal had `since` bytes."""
+    try:
+        with (worker.folder.parent / _JOURNAL).open("rb") as journal:
+            journal.seek(since)
+            lines = journal.read().decode().splitlines()
+    except FileNotFoundError:
+        return {}
+    return dict(line.split(" ", 1) for line in lines if " " in line)
+
+
+def alive_here(repo: Repo) -> list[str]:
+    """Return the sweeps that somebody on this host works on."""
+    return list(dict.fromkeys(worker.sweep for worker in workers(repo) if not worker.is_elsewhere))
+
+
+def ask_to_stop(repo: Repo, asked: Sequence[str]) -> Sequence[str]:
+    """Let nobody start another cell of some sweeps; return them."""
+    state = StateFolder.of(repo)
+    for sweep in asked:
+        with _locked(state), contextlib.suppress(FileNotFoundError):  # nobody works on it any more
+            (state.sweeps / sweep / _STOPPED).touch()
+    return asked
+
+
+def is_stopped(worker: Worker) -> bool:
+    """Say whether somebody stops the sweep."""
+    return (worker.folder.parent / _STOPPED).exists()
+
+
+def clear(state: StateFolder) -> None:
+    """Remove what workers left here that were killed."""
+    if not state.sweeps.exists():
+        return
+    with _locked(state):
+        for folder in [path for path in state.sweeps.glob("*/*") if path.is_dir()]:
+            worker = Worker.read(state, folder)
+            if worker is None or not worker.is_alive:
+                _remove(state, folder)
+        for unborn in registry.given_up(state.sweeps):
+            remove_tree(unborn)
+
+
+def _remove(state: StateFolder, folder: Path) -> None:
+    for tree in folder.glob(state.work_tree_name("*")):
+        state.remove_linked(tree.name.removeprefix(state.work_tree_name("")))
+    remove_tree(folder)
+    others = [path for path in folder.parent.iterdir() if path.is_dir()]
+    if not others:
+        remove_tree(folder.parent)
+
+
+@contextlib.contextmanager
+def _locked(state: StateFolder) -> Iterator[None]:
+    """Let only one process at a time claim a cell; the lock goes with its holder (flock(2))."""
+    with translated(state.sweeps):
+        descriptor = os.open(state.sweeps / "lock", os.O_RDONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,113 @@
+"""A worker: a process that works on a sweep, and the files that it has in the state folder."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from experimenter.process import Identity, boot_id, host
+from experimenter.record import timestamp
+from experimenter.state import StateFolder, read_object, translated, write_json
+
+PID_FILE = "pid.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A process that works on a sweep: its folder `sweeps/<id>/<host>-<pid>-<start time>/`, and how far it has come."""
+
+    state: StateFolder
+    sweep: str
+    host: str
+    boot_id: str
+    process: Identity
+    words: Sequence[str]
+    started: str
+    total: int
+    done: int = 0
+    failed: int = 0
+
+    @classmethod
+    def of_ourselves(cls, state: StateFolder, sweep: str, words: Sequence[str], *, total: int) -> Self:
+        """Return what this process would be."""
+        return cls(
+            state=state,
+            sweep=sweep,
+            host=host(),
+            boot_id=boot_id(),
+            process=Identity.of(os.getpid()),
+            words=words,
+            started=timestamp(datetime.now(UTC)),
+            total=total,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Its own folder."""
+        return self.state.sweeps / self.sweep / f"{self.host}-{self.process.pid}-{self.process.start_time}"
+
+    @property
+    def index(self) -> Path:
+        """The scratch index that matches the files as they were when the sweep began."""
+        return self.folder / "index"
+
+    def slot_name(self, slot: int) -> str:
+        """Return the name of the private work tree that isolated cells in a slot share, unique among linked ones."""
+        return self.state.work_tree_name(f"{self.sweep}-{self.folder.name}-{slot}")
+
+    def slot(self, slot: int) -> Path:
+        """Return the place of that work tree."""
+        return self.folder / self.slot_name(slot)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is on another host."""
+        return self.host != host()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it lives; one on another host is taken at its word."""
+        return self.is_elsewhere or (self.boot_id == boot_id() and self.process.is_alive)
+
+    def save(self) -> None:
+        """Write down how far it has come."""
+        with translated(self.folder):
+            values = {
+                "sweep": self.sweep,
+                "host": self.host,
+                "boot_id": self.boot_id,
+                "pid": self.process.pid,
+                "start_time": self.process.start_time,
+                "command": list(self.words),
+                "started": self.started,
+                "total": self.total,
+                "done": self.done,
+                "failed": self.failed,
+            }
+            write_json(self.folder / PID_FILE, values, is_durable=False)
+
+    @classmethod
+    def read(cls, state: StateFolder, folder: Path) -> Self | None:
+        """Return the worker whose folder this is; nothing if it has gone, or is not one."""
+        found = read_object(folder / PID_FILE)
+        try:
+            return (
+                None
+                if found is None
+                else cls(
+                    state=state,
+                    sweep=folder.parent.name,
+                    host=str(found["host"]),
+                    boot_id=str(found["boot_id"]),
+                    process=Identity(pid=int(found["pid"]), start_time=float(found["start_time"])),
+                    words=[str(word) for word in found["command"]],
+                    started=str(found["started"]),
+                    total=int(found["total"]),
+                    done=int(found["done"]),
+                    failed=int(found["failed"]),
+                )
+            )
+        except (KeyError, TypeError, ValueError):
+            return None

@@ -1,0 +1,165 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experimenter.errors import BadParameters, BadTemplate
+from experimenter.grid import Interval, Values, axes, cells, size
+from experimenter.template import filled
+
+
+def values(text: str) -> list[Any]:
+    (axis,) = axes([], [f"x={text}"])
+    assert isinstance(axis, Values)
+    return list(axis.values)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.1,0.01", [0.1, 0.01]),
+        ("1e-3, 1e-4", [1e-3, 1e-4]),
+        ("a,b,c", ["a", "b", "c"]),
+        ("0.1", [0.1]),
+        ("choice(a,b)", ["a", "b"]),
+        (" choice( a , 'b,c' ) ", ["a", "b,c"]),
+        ("range(3)", [0, 1, 2]),
+        ("range(1,4)", [1, 2, 3]),
+        ("range(4,0,-2)", [4, 2]),
+        ("range(0,1,0.25)", [0.0, 0.25, 0.5, 0.75]),
+        ("range(0,0.4,0.1)", [0.0, 0.1, 0.2, 0.3]),
+        ("'a,b',c", ["a,b", "c"]),
+        ("'it''s','x'", ["it's", "x"]),
+        ('"a\\",b",c', ['a",b', "c"]),
+        ("it's,so", ["it's", "so"]),
+        ("[1,2],[3]", [[1, 2], [3]]),
+        ("{a: 1, b: 2},{a: 3}", [{"a": 1, "b": 2}, {"a": 3}]),
+        ("true,null,1,1.0,'1'", [True, None, 1, 1.0, "1"]),
+        ("'f(x)',g", ["f(x)", "g"]),
+        ("''", [""]),
+    ],
+)
+def test_values_are_written_as_in_hydra(text: str, expected: list[Any]) -> None:
+    found = values(text)
+    assert found == expected
+    assert [type(value) for value in found] == [type(value) for value in expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "place"),
+    [
+        ("1,,2", "a value is missing", ","),
+        ("1,", "a value is missing", ""),
+        ("[1,2", "'[' is not closed", "[1,2"),
+        ("a,'b", "the quotation is not closed", "'b"),
+        ("range(0)", "this range is empty", "0)"),
+        ("range(5,1)", "this range is empty", "5,1)"),
+        ("range(1,2,0)", "the step of a range cannot be 0", "0)"),
+        ("range(1,2,3,4)", "range takes", "4)"),
+        ("range(1,x)", "'x' is no number", "x)"),
+        ("range(1e9)", "more than 1,000,000 values", "1e9)"),
+        ("choice()", "choice() is empty", ")"),
+        ("rnage(5)", "there is no function rnage; did you mean range?", "rnage(5)"),
+        ("1,{a: 1", "'{' is not closed", "{a: 1"),
+        ("1,a: b: c", "mapping values are not allowed", "a: b: c"),
+        ("interval(2,1)", "interval(a,b) takes two numbers", "2,1)"),
+        ("log(0,1)", "log(a,b) takes numbers above 0", "0,1)"),
+    ],
+)
+def test_a_mistake_is_shown_at_its_place(text: str, reason: str, place: str) -> None:
+    with pytest.raises(BadParameters) as raised:
+        values(text)
+
+    shown, caret = raised.value.details
+    assert reason in raised.value.message
+    assert shown == f"-p x={text}"
+    assert shown[caret.index("^") :].startswith(place)
+
+
+@pytest.mark.parametrize("text", ["x=", "=1,2", "x", "x..y=1", "x=1,1", "x='a',a", "api_key=a,b", "db.password=a,b"])
+def test_what_makes_no_grid_is_refused(text: str) -> None:
+    with pytest.raises(BadParameters):
+        axes([], [text])
+
+
+def test_a_secret_may_have_one_value() -> None:
+    assert list(cells(axes([], ["api_key=a", "x=1,2"]), {})) == [{"api_key": "a", "x": 1}, {"api_key": "a", "x": 2}]
+
+
+@pytest.mark.parametrize("other", ["lr=3", "lr.a=3"])
+def test_a_key_that_is_there_twice_is_refused(other: str) -> None:
+    with pytest.raises(BadParameters, match=r"the grid has the key .* twice"):
+        axes([], ["lr=1,2", other])
+
+
+def test_the_product_is_in_order_over_the_base() -> None:
+    grid = axes([], ["model.depth=1,2", "seed=range(2)"])
+
+    assert size(grid) == 4
+    assert list(cells(grid, {"model": {"width": 8, "depth": 0}})) == [
+        {"model": {"width": 8, "depth": depth}, "seed": seed} for depth in (1, 2) for seed in (0, 1)
+    ]
+
+
+def test_a_file_has_lists(tmp_path: Path) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text("lr: [1e-1, 1e-2]\nmodel: {depth: [1, 2], kind: cnn}\nseed: range(2)\nname: 'f(x)'\n")
+    grid = axes([file], ["extra=1"])
+
+    assert [(axis.key, list(axis.values)) for axis in grid if isinstance(axis, Values)] == [
+        ("lr", [0.1, 0.01]),
+        ("model.depth", [1, 2]),
+        ("model.kind", ["cnn"]),
+        ("seed", [0, 1]),
+        ("name", ["f(x)"]),
+        ("extra", [1]),
+    ]
+
+
+@pytest.mark.parametrize("text", ["lr: []", "lr: [1, 1]", "lr: 1\nlr: 2", "lr: range(0)", ""])
+def test_a_file_that_makes_no_grid_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text(text)
+    with pytest.raises(BadParameters, match="grid"):
+        axes([file], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("interval(1,10)", (1, 10, False)),
+        ("interval(1.0,10)", (1.0, 10.0, False)),
+        ("log(1e-5,1e-1)", (1e-5, 1e-1, True)),
+        ("log(1,1000)", (1, 1000, True)),
+    ],
+)
+def test_intervals_are_whole_if_both_ends_are(text: str, expected: tuple[Any, ...]) -> None:
+    (axis,) = axes([], [f"x={text}"])
+    assert isinstance(axis, Interval)
+    assert (axis.low, axis.high, axis.is_log) == expected
+    assert isinstance(axis.low, type(expected[0]))
+
+
+def test_parameters_fill_the_words_of_a_command() -> None:
+    parameters = {"lr": 1e-3, "model": {"depth": 3}, "on": True, "none": None, "text": "a b", "list": [1, 2]}
+    words = ["--lr={lr}", "{model.depth}{text}", "{on}", "{none}", "{list}", "{{lr}}", "plain", "{model}"]
+
+    assert filled(words, parameters) == [
+        "--lr=0.001", "3a b", "true", "", "[1, 2]", "{lr}", "plain", '{"depth": 3}',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("{lrr}", "there is no parameter lrr for {lrr} in '{lrr}'; did you mean lr?"),
+        ("{}", "there is no parameter"),
+        ("{lr.x}", "there is no parameter"),
+        ("a}", "'}' is alone at character 2 of 'a}'; the brace itself is }}"),
+        ("{lr", "'{' is alone at character 1"),
+    ],
+)
+def test_a_template_with_a_mistake_is_refused(word: str, reason: str) -> None:
+    with pytest.raises(BadTemplate) as raised:
+        filled([word], {"lr": 1})
+    assert reason in str(raised.value)
