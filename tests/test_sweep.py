@@ -133,7 +133,16 @@ class TestGrid:
 
     def test_parameters_can_be_words_of_the_command(self, repo: Path) -> None:
         done = sweep(
-            "-p", "lr=0.1,1e-3", "-p", "api_key=hush", "--template", command=("echo", "--lr={lr}", "{{x}}", "{api_key}")
+            "-j",
+            "1",
+            "-j",
+            "1",
+            "-p",
+            "lr=0.1,1e-3",
+            "-p",
+            "api_key=hush",
+            "--template",
+            command=("echo", "--lr={lr}", "{{x}}", "{api_key}"),
         )
 
         assert done.returncode == 0, done.stderr
@@ -147,7 +156,7 @@ class TestGrid:
     def test_a_grid_file_lies_over_files_of_parameters(self, repo: Path) -> None:
         Path("base.yaml").write_text("lr: 1\nmodel: {depth: 1, width: 8}\n")
         Path("grid.yaml").write_text("model:\n  depth: [2, 3]\n")
-        sweep("--params", "base.yaml", "--grid", "grid.yaml", "-p", "seed=0,1", command=("true",))
+        sweep("-j", "1", "--params", "base.yaml", "--grid", "grid.yaml", "-p", "seed=0,1", command=("true",))
 
         assert [one["parameters"] for one in records()] == [
             {"lr": 1, "model": {"depth": depth, "width": 8}, "seed": seed} for depth in (2, 3) for seed in (0, 1)
@@ -261,7 +270,7 @@ class TestResuming:
             "    experiment.record_results({'a': 1})\n"
         )
         command = (sys.executable, "script.py")
-        first = sweep("-p", "seed=1,2", command=command)
+        first = sweep("-j", "1", "-p", "seed=1,2", command=command)
         again = sweep("-p", "seed=1,2", command=command)
 
         assert [one["parameters"] for one in records()] == [{"epochs": 3, "seed": 1}, {"epochs": 3, "seed": 2}], (
