@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from experimenter import store
 from experimenter.params import nested
@@ -17,17 +18,17 @@ from experimenter.text import from_bytes, from_native
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a sweep runs: a command, whose words may be a template, with the parameters of each cell.
+    """What a sweep runs: a command, whose words may be a template, in cells that have parameters over a `base`.
 
-    `axes` are the paths of the parameters in which cells differ, in the order of the grid. `line` is what else makes
-    two sweeps on the same code the same one, as JSON types.
+    `axes` are the paths of the parameters that each cell has of its own, in the order of the grid. `line` is what else
+    makes two sweeps on the same code the same one, as JSON types.
     """
 
     command: Sequence[str]
     is_template: bool
-    cells: Sequence[Mapping[str, Any]]
+    base: Mapping[str, Any]
     axes: Sequence[tuple[str, ...]]
-    line: Any = None
+    line: Any
 
     def words(self, parameters: Mapping[str, Any]) -> list[str]:
         """Return the command of a cell. Raises BadTemplate."""
@@ -65,7 +66,7 @@ class Ended:
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """How far a sweep has come; `earlier` cells were done before it began, and count as `done`.
+    """How far a sweep has come; `earlier` cells had ended before it began, and count.
 
     One that `is_ending` starts no more of them.
     """
@@ -78,6 +79,73 @@ class Progress:
     running: int = 0
     is_ending: bool = False
     left_s: float | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every cell has succeeded."""
+        return self.failed == 0 and self.done >= self.total
+
+
+class Source(Protocol):
+    """Says which cells are to be run: `total` in all, of which some are `done`, or have `failed`, by now."""
+
+    total: int
+
+    @property
+    def done(self) -> int:
+        """How many have a completed record."""
+
+    @property
+    def failed(self) -> int:
+        """How many have failed."""
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all cells so far, in their order."""
+
+    def next(self) -> Job | None:
+        """Return a cell that is to be run now, if there is one."""
+
+    def put_back(self, job: Job) -> None:
+        """Let a cell be run once more: who ran it has gone."""
+
+    def told(self, ended: Ended) -> None:
+        """Take notice of what came of a cell."""
+
+    def best(self) -> store.Experiment | None:
+        """Return the best experiment, if some are better than others."""
+
+
+class Grid:
+    """All the cells of a grid, but for those that have a completed record."""
+
+    def __init__(self, known: "Identities", cells: Iterable[Mapping[str, Any]], *, again: bool) -> None:
+        cells = list(cells)
+        self.keys = [known.key(parameters) for parameters in cells]
+        done = {} if again else known.done(set(self.keys))
+        self.total, self.done, self.failed = len(cells), len(done), 0
+        self._pending = deque(
+            Job(number=number, key=key, parameters=parameters)
+            for number, (key, parameters) in enumerate(zip(self.keys, cells, strict=True), start=1)
+            if key not in done
+        )
+
+    def next(self) -> Job | None:
+        """Return the next cell."""
+        return self._pending.popleft() if self._pending else None
+
+    def put_back(self, job: Job) -> None:
+        """Let a cell be run once more."""
+        self._pending.append(job)
+
+    def told(self, ended: Ended) -> None:
+        """Count it."""
+        self.done += ended.is_good
+        self.failed += not ended.is_good
+
+    def best(self) -> store.Experiment | None:
+        """Return nothing: none is better than others."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +160,8 @@ class Identities:
     def sweep(self) -> str:
         """The sweep's id: the same for the same plan on the same code, in the same directory."""
         words = redacted_command([from_native(word) for word in self.plan.command])
-        cells = [_public(one) for one in self.plan.cells]
-        return _digest([self.tree, self._directory, words, self.plan.is_template, cells, self.plan.line])[:8]
+        base = _public(self.plan.base)
+        return _digest([self.tree, self._directory, words, self.plan.is_template, base, self.plan.line])[:8]
 
     def key(self, parameters: Mapping[str, Any]) -> str:
         """Return what tells a cell from all others: its code, command, directory and parameters, as recorded."""
@@ -128,8 +196,8 @@ class Identities:
     def _paths(self) -> list[tuple[str, ...]]:
         """Return the paths of the parameters that the cells have."""
         axes = list(self.plan.axes)
-        first = flattened(self.plan.cells[0]) if self.plan.cells else ()
-        return axes + [path for path, _ in first if not any(path[: len(axis)] == axis for axis in axes)]
+        base = (path for path, _ in flattened(self.plan.base))
+        return axes + [path for path in base if not any(path[: len(axis)] == axis for axis in axes)]
 
 
 def _public(parameters: Mapping[str, Any]) -> Any:

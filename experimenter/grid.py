@@ -74,12 +74,18 @@ def axes(files: Iterable[Path], assignments: Iterable[str]) -> list[Axis]:
     return found
 
 
-def cells(grid: Iterable[Axis], base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the parameters of each cell, over the `base` that all have; the first axis changes most slowly."""
-    listed = [axis for axis in grid if isinstance(axis, Values)]
-    for values in product(*(axis.values for axis in listed)):
-        parts = (nested(axis.path, value) for axis, value in zip(listed, values, strict=True))
-        yield merged(base, *parts)
+def cells(grid: Sequence[Axis], base: Mapping[str, Any], *, fill: Any = None) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of each cell, over the `base` that all have; the first axis changes most slowly.
+
+    Intervals, of which somebody else chooses a number, have the value `fill`.
+    """
+    for values in product(*(axis.values if isinstance(axis, Values) else (fill,) for axis in grid)):
+        yield merged(base, *(nested(axis.path, value) for axis, value in zip(grid, values, strict=True)))
+
+
+def described(axis: Axis) -> Any:
+    """Return what an axis holds, as JSON types."""
+    return axis.values if isinstance(axis, Values) else ["log" if axis.is_log else "interval", axis.low, axis.high]
 
 
 def size(grid: Iterable[Axis]) -> int:

@@ -171,7 +171,7 @@ def complete(
         experiment = store.update(live.repo, live.experiment, record)
     except RefMoved as error:
         kept = _keep_beside_log(live.entry, record.to_json().encode())
-        _close(live)
+        _close(live, status)
         tag = live.experiment.tag
         raise ExperimenterError(
             f"{tag} was changed or removed meanwhile; its finished record is kept in {kept}"
@@ -179,7 +179,7 @@ def complete(
     except GitFailed as error:
         left = f"{live.experiment.tag} still says running; its results were {dumps(record.results)}"
         raise ExperimenterError(error.message, details=[*error.details, left]) from error
-    _close(live)
+    _close(live, status)
     return experiment
 
 
@@ -195,7 +195,7 @@ def remove(live: Live, *, status: str, exit_code: int | None) -> None:
         store.delete(live.repo, live.experiment)
     except RefMoved as error:
         _log.warning("%s", error)
-    _close(live)
+    _close(live, status)
 
 
 def cancel(repo: Repo, entry: Entry) -> None:
@@ -234,13 +234,13 @@ def drift(repo: Repo, *, scratch: Path, results_file: Path | None = None) -> dic
 def _note_ending(entry: Entry, status: str, exit_code: int | None, *, is_kept: bool) -> None:
     try:
         entry.save_ending(status=status, exit_code=exit_code, is_kept=is_kept)
-        if status in ("completed", "failed") or entry.is_stopping:  # else it is still to be run
-            sweeps.note(entry, status)
     except StateUnwritable as error:  # the tag is what counts
         _log.warning("%s", error)
 
 
-def _close(live: Live) -> None:
+def _close(live: Live, status: str) -> None:
+    if status in ("completed", "failed") or live.entry.is_stopping:  # else a cell is still to be run
+        sweeps.note(live.entry, status)
     try:
         live.entry.close(keep_logs=live.settings.keep_logs)
     except StateUnwritable as error:  # the tag is what counts, and it is final

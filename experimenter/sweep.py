@@ -4,15 +4,14 @@ import json
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
 from experimenter import snapshot, store, sweeps
-from experimenter.cells import Ended, Identities, Job, Plan, Progress
+from experimenter.cells import Ended, Identities, Job, Plan, Progress, Source
 from experimenter.errors import CellTaken, ExperimenterError, Interrupted
 from experimenter.limits import Limits
 from experimenter.plumbing import Repo
@@ -48,45 +47,54 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class How:
-    """How many cells run at a time, whether those run again that are done, and whether one failure is enough."""
+    """How many cells run at a time, and whether one failure is enough."""
 
     slots: int
-    again: bool = False
     fail_fast: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a sweep ended: its progress, the tags of good records in the order of the cells, and what signal ended it."""
+    """How a sweep ended: its progress, the tags of good records in the order of the cells, and what signal ended it.
+
+    `best` is the best experiment, where some are better than others.
+    """
 
     progress: Progress
     tags: list[str]
+    best: store.Experiment | None
     ended_by: int | None
 
 
-def sweep(repo: Repo, plan: Plan, options: Options, settings: Settings, how: How, watch: Watch) -> Outcome:
-    """Run each cell of a plan that has no completed record on the code of the work tree; return what came of it.
+def sweep(
+    repo: Repo,
+    plan: Plan,
+    source: Callable[[Identities], Source],
+    options: Options,
+    settings: Settings,
+    how: How,
+    watch: Watch,
+) -> Outcome:
+    """Run the cells that a source has for a plan, on the code of the work tree; return what came of it.
 
     A cell that somebody else runs is waited for. Raises ExperimenterError from before the first cell.
     """
     with _code_state(repo, plan, options, settings) as (worker, since, code):
         known = Identities(repo=repo, plan=plan, tree=code["tree"])
-        keys = [known.key(parameters) for parameters in plan.cells]
-        done = {} if how.again else known.done(set(keys))
-        jobs = [
-            Job(number=number, key=key, parameters=parameters)
-            for number, (key, parameters) in enumerate(zip(keys, plan.cells, strict=True), start=1)
-            if key not in done
-        ]
+        cells = source(known)
         work = _Work(
             repo=repo, plan=plan, options=replace(options, code=code), settings=settings, how=how, watch=watch,
-            worker=worker, since=since, pending=deque(jobs),
-            progress=Progress(sweep=worker.sweep, total=len(keys), earlier=len(done), done=len(done)),
+            worker=replace(worker, total=cells.total), since=since, source=cells,
+            progress=Progress(
+                sweep=worker.sweep, total=cells.total, earlier=cells.done + cells.failed, done=cells.done,
+                failed=cells.failed,
+            ),
         )  # fmt: skip
         store.user_and_date(repo)  # which every cell needs, and then has
         ended_by = work.do()
-        tags = known.done(set(keys))
-        return Outcome(progress=work.progress, tags=[tags[key] for key in keys if key in tags], ended_by=ended_by)
+        tags = known.done(set(cells.keys))
+        found = [tags[key] for key in cells.keys if key in tags]
+        return Outcome(progress=work.progress, tags=found, best=cells.best(), ended_by=ended_by)
 
 
 @contextmanager
@@ -103,7 +111,7 @@ def _code_state(
             code = snapshot.take(repo, limits, scratch=folder / "index").to_record()
         sweep_id = Identities(repo=repo, plan=plan, tree=code["tree"]).sweep
         words = redacted_command([from_native(word) for word in plan.command])
-        worker = Worker.of_ourselves(state, sweep_id, words, total=len(plan.cells))
+        worker = Worker.of_ourselves(state, sweep_id, words, total=0)
         since = sweeps.join(repo, worker, folder)
     except BaseException:
         remove_tree(folder)
@@ -126,7 +134,7 @@ class _Work:
     watch: Watch
     worker: Worker
     since: int
-    pending: deque[Job]
+    source: Source
     progress: Progress
     _elsewhere: dict[str, Job] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
@@ -137,14 +145,15 @@ class _Work:
         self._save()
         self.watch.began(self.progress)
         with Slots[Job](self.how.slots) as slots:
+            known_failed = self.progress.failed
             while True:
                 is_ending = slots.received or sweeps.is_stopped(self.worker)
-                is_ending = is_ending or (self.how.fail_fast and self.progress.failed > 0)
-                while not is_ending and self.pending and not slots.is_full:
-                    job = self.pending.popleft()
+                is_ending = is_ending or (self.how.fail_fast and self.progress.failed > known_failed)
+                while not is_ending and not slots.is_full and (job := self.source.next()):
                     slots.start(job, partial(self._run, job))
                 self._tell(slots, is_ending=bool(is_ending))
                 if not slots.working and (is_ending or not self._elsewhere):
+                    self._save()
                     return slots.received[0] if slots.received else None
                 slots.wait(_LOOK_AGAIN_S if self._elsewhere else self.watch.pause_s)
                 for job, report in slots.ended():
@@ -155,7 +164,7 @@ class _Work:
         """Say how far we are."""
         self.progress.is_ending = is_ending
         self.progress.running = len(slots.working)
-        new = self.progress.done - self.progress.earlier + self.progress.failed
+        new = self.progress.done + self.progress.failed - self.progress.earlier
         left = self.progress.total - self.progress.done - self.progress.failed
         if new:
             self.progress.left_s = (time.monotonic() - self._started_s) / new * left
@@ -174,14 +183,12 @@ class _Work:
             self._count(Ended(job=job, **said))
 
     def _count(self, ended: Ended) -> None:
-        if ended.is_good:
-            self.progress.done += 1
-        else:
-            self.progress.failed += 1
+        self.source.told(ended)
         self._save()
         self.watch.ended(ended, self.progress)
 
     def _save(self) -> None:
+        self.progress.done, self.progress.failed = self.source.done, self.source.failed
         self.worker = replace(self.worker, done=self.progress.done, failed=self.progress.failed)
         self.worker.save()
 
@@ -192,12 +199,13 @@ class _Work:
         running = {entry.pid_file.cell for entry in sweeps.cells(self.repo, self.worker.sweep)}
         fates = sweeps.fates(self.worker, self.since)
         for key, job in list(self._elsewhere.items()):
+            if key in running:
+                continue
+            del self._elsewhere[key]
             if key in fates:
-                del self._elsewhere[key]
                 self._count(Ended(job=job, fate=fates[key]))
-            elif key not in running:
-                del self._elsewhere[key]
-                self.pending.append(job)
+            else:
+                self.source.put_back(job)
 
     def _run(self, job: Job, slot: int) -> bytes:
         """Be the process of a cell: run it, and return a report for `_take`."""

@@ -105,7 +105,7 @@ def wait_for_end(repo: Repo, sweep: str, *, timeout_s: float | None = None) -> i
             raise NotStopped(f"the sweep {sweep} does not end; 'experimenter ps' shows its process")
         time.sleep(_LOOK_AGAIN_S)
     ending = read_object(StateFolder.of(repo).ending(sweep)) or {}
-    return 0 if ending.get("done", 0) == ending.get("total") else 1
+    return 0 if ending.get("failed") == 0 and ending["done"] >= ending["total"] else 1
 
 
 def workers(repo: Repo) -> list[Worker]:
@@ -135,7 +135,7 @@ def claimed(repo: Repo, cell: Cell) -> Iterator[None]:
 
 
 def note(entry: Entry, status: str) -> None:
-    """Tell who works on the same sweep what became of a cell of it, before its entry goes."""
+    """Tell who works on the same sweep what became of a cell of it: after its tag, and before its entry goes."""
     file = entry.pid_file
     if file.sweep and file.cell and _ID.fullmatch(file.sweep):
         with contextlib.suppress(OSError), (entry.state.sweeps / file.sweep / _JOURNAL).open("a") as journal:

@@ -19,7 +19,7 @@ LEVELS = [
     {"leftovers", "live", "running", "share"},
     {"logs", "removal", "render", "rerun", "settle", "workplace"},
     {"explore", "logger", "run", "stop"},
-    {"sweep"},
+    {"optimize", "sweep"},
     {"cli"},
 ]
 PACKAGES = ("cli", "plumbing", "process", "render")  # whose modules may import each other
@@ -29,6 +29,7 @@ DOORS = {
     "subprocess": {"process"},
     "yaml": {"params"},
     "click": {"cli"},
+    "optuna": {"optimize"},
     "pandas": {"explore"},
 }
 

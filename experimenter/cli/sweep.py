@@ -1,7 +1,7 @@
 """The command that runs many experiments of one code state: sweep."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from experimenter.cli.watching import Bar, InBackground, Lines
 from experimenter.process import cores
 
 if TYPE_CHECKING:
-    from experimenter.cells import Plan
+    from experimenter.cells import Identities, Plan, Source
     from experimenter.grid import Axis
+    from experimenter.optimize import Goal
     from experimenter.run import Options
     from experimenter.settings import Settings
     from experimenter.sweep import How, Watch
@@ -42,6 +43,11 @@ _MOST_CELLS = 100_000
 @click.option("--dry-run", is_flag=True, help="Only print the cells.")
 @click.option("--again", is_flag=True, help="Run all cells, also those that are done.")
 @click.option("--fail-fast", is_flag=True, help="Start no more cells when one has failed.")
+@click.option("--optimize", metavar="KEY", help="Let Optuna choose the cells, by the result KEY.")
+@click.option("--minimize", is_flag=True, help="KEY is to become small.")
+@click.option("--maximize", is_flag=True, help="KEY is to become large.")
+@click.option("--trials", metavar="N", type=click.IntRange(min=1), help="How many cells it chooses, with earlier ones.")
+@click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Choose the same cells for the same seed.")
 @click.option("--sort", metavar="KEY", help="Sort the table at the end by KEY.")
 @click.option("--reverse", is_flag=True, help="In the opposite order.")
 @click.option("--yes", is_flag=True, help=f"Also more than {_MOST_CELLS:,} cells.")
@@ -53,6 +59,11 @@ def sweep_command(
     jobs: int | None,
     sort: str | None,
     reverse: bool,
+    optimize: str | None,
+    minimize: bool,
+    maximize: bool,
+    trials: int | None,
+    seed: int | None,
     dry_run: bool,
     as_json: bool,
     yes: bool,
@@ -63,6 +74,9 @@ def sweep_command(
     The values of a parameter are a,b,c or choice(a,b), range(stop) or range(start,stop[,step]). One
     that has a comma in it stands in quotes or brackets. The first parameter changes most slowly.
 
+    With --optimize, values may be interval(a,b) and log(a,b), whole numbers between whole ends, and
+    --trials counts all cells of the study.
+
     The same line again runs only the cells that have no completed record, on the same code. The
     exit status is 0 if every cell succeeded, else 1. EXPERIMENTER_SWEEP holds the sweep's id, which
     'ps' shows and 'stop' takes; 'experimenter list --where' finds its experiments by the key sweep.
@@ -71,6 +85,7 @@ def sweep_command(
     Examples:
       experimenter sweep -p lr=0.1,0.01 -p 'seed=range(5)' -- python train.py
       experimenter sweep -j 4 --grid grid.yaml --sort acc --reverse -- python train.py
+      experimenter sweep -p 'lr=log(1e-5,1e-1)' --optimize loss --minimize --trials 50 -- ./train
       experimenter sweep -p lr=0.1,0.01 --template -- python train.py --lr '{lr}'
     """  # noqa: D301 - \b is click's mark
     if not command:
@@ -82,21 +97,38 @@ def sweep_command(
 
     base = parameters_of(given.pop("files"), ())
     grid = axes(grids, given.pop("assignments"))
-    plan = _plan(command, grid, base, is_template=given.pop("template"), is_large=yes)
+    goal = _goal(key=optimize, is_up=maximize, is_down=minimize, trials=trials, seed=seed)
+    if goal is None:
+        _check_grid(grid, is_large=yes)
+    plan = _plan(command, grid, base, goal, is_template=given.pop("template"))
     if dry_run:
-        return _print_cells(plan, as_json=as_json)
-    how = {"slots": jobs or cores(), "again": given.pop("again"), "fail_fast": given.pop("fail_fast")}
+        return _print_cells(plan, grid, as_json=as_json)
+    how = {"slots": jobs or cores(), "fail_fast": given.pop("fail_fast")}
+    source = _source(grid, base, goal, again=given.pop("again"))
     detach = given.pop("detach")
-    return _start(plan, how, given, detach=detach, sort=sort, reverse=reverse, as_json=as_json)
+    shown = {"sort": sort, "reverse": reverse, "optimized": optimize, "as_json": as_json}
+    return _start(plan, source, how, given, detach=detach, **shown)
 
 
-def _plan(
-    command: Sequence[str], grid: "Sequence[Axis]", base: Mapping[str, Any], *, is_template: bool, is_large: bool
-) -> "Plan":
-    """Return what to run. A template that cannot be filled is told before anything is stored."""
-    from experimenter.cells import Plan
+def _goal(*, key: str | None, is_up: bool, is_down: bool, trials: int | None, seed: int | None) -> "Goal | None":
+    """Return what to optimize, if anything."""
+    context = click.get_current_context()
+    if key is None:
+        if is_up or is_down or trials is not None or seed is not None:
+            raise click.UsageError("--minimize, --maximize, --trials and --seed are for --optimize", context)
+        return None
+    if is_up == is_down:
+        raise click.UsageError("--optimize takes one of --minimize and --maximize", context)
+    if trials is None:
+        raise click.UsageError("--optimize takes --trials, the number of cells in all", context)
+    from experimenter.optimize import Goal
+
+    return Goal(key=key, is_up=is_up, trials=trials, seed=seed)
+
+
+def _check_grid(grid: "Sequence[Axis]", *, is_large: bool) -> None:
     from experimenter.errors import BadParameters
-    from experimenter.grid import Interval, cells, size
+    from experimenter.grid import Interval, size
 
     for axis in grid:
         if isinstance(axis, Interval):
@@ -105,27 +137,61 @@ def _plan(
         raise click.UsageError(
             f"the grid has {size(grid):,} cells; --yes runs more than {_MOST_CELLS:,}", click.get_current_context()
         )
-    plan = Plan(
-        command=command, is_template=is_template, cells=list(cells(grid, base)), axes=[axis.path for axis in grid]
-    )
-    plan.words(plan.cells[0])
+
+
+def _plan(
+    command: Sequence[str],
+    grid: "Sequence[Axis]",
+    base: Mapping[str, Any],
+    goal: "Goal | None",
+    *,
+    is_template: bool,
+) -> "Plan":
+    """Return what to run. A template that cannot be filled is told before anything is stored."""
+    from experimenter.cells import Plan
+    from experimenter.grid import cells, described
+
+    line = [[axis.key, described(axis)] for axis in grid]
+    optimized = [goal.key, goal.is_up, goal.seed] if goal else None
+    axes = [axis.path for axis in grid]
+    plan = Plan(command=command, is_template=is_template, base=base, axes=axes, line=[line, optimized])
+    plan.words(next(cells(grid, base, fill=0)))
     return plan
 
 
-def _print_cells(plan: "Plan", *, as_json: bool) -> int:
+def _source(
+    grid: "Sequence[Axis]", base: Mapping[str, Any], goal: "Goal | None", *, again: bool
+) -> "Callable[[Identities], Source]":
+    """Return what says, for a plan on a code state, which cells are to be run."""
+    from experimenter.cells import Grid
+    from experimenter.grid import cells
+
+    if goal is None:
+        return lambda known: Grid(known, cells(grid, base), again=again)
+    from experimenter.optimize import Study, check_optuna
+
+    check_optuna()
+    return lambda known: Study(known, grid, base, goal)
+
+
+def _print_cells(plan: "Plan", grid: "Sequence[Axis]", *, as_json: bool) -> int:
+    from experimenter.grid import Interval, cells
     from experimenter.render.sweep import cell_text
     from experimenter.storable import redacted
 
+    if any(isinstance(axis, Interval) for axis in grid):
+        raise click.UsageError("--dry-run knows no cells that are yet to be chosen", click.get_current_context())
     if as_json:
-        print_json([redacted(dict(parameters)) for parameters in plan.cells])
+        print_json([redacted(parameters) for parameters in cells(grid, plan.base)])
         return 0
-    for parameters in plan.cells:
+    for parameters in cells(grid, plan.base):
         click.echo(cell_text(parameters, plan.axes))
     return 0
 
 
 def _start(
     plan: "Plan",
+    source: "Callable[[Identities], Source]",
     how: Mapping[str, Any],
     given: Mapping[str, Any],
     *,
@@ -148,7 +214,7 @@ def _start(
     settle_leftovers(repo)
 
     def run(watch: "Watch") -> int:
-        return _run(repo, plan, options, settings, How(**how), watch, **shown)
+        return _run(repo, plan, source, options, settings, How(**how), watch, **shown)
 
     if not detach:
         return run(Bar(repo, plan) if sys.stderr.isatty() else Lines(repo, plan))
@@ -163,6 +229,7 @@ def _start(
 def _run(
     repo: Any,
     plan: "Plan",
+    source: "Callable[[Identities], Source]",
     options: "Options",
     settings: "Settings",
     how: "How",
@@ -170,13 +237,15 @@ def _run(
     *,
     sort: str | None,
     reverse: bool,
+    optimized: str | None,
     as_json: bool,
 ) -> int:
+    """Run the sweep, and print what came of it; return our exit status."""
     from experimenter.selection import Selection, arranged
     from experimenter.store import experiments, ref
     from experimenter.sweep import sweep
 
-    outcome = sweep(repo, plan, options, settings, how, watch)
+    outcome = sweep(repo, plan, source, options, settings, how, watch)
     if outcome.tags and options.push_to is not None:
         from experimenter import share
 
@@ -193,6 +262,10 @@ def _run(
 
         for line in table_of(found, width=table_width(), only_changed=len(found) > 1, paint=paint)[0]:
             click.echo(line)
+    if outcome.best and optimized:
+        from experimenter.render.sweep import best_line
+
+        click.echo(f"Note: {best_line(outcome.best, optimized, plan.axes)}", err=True)
     if outcome.ended_by:
         return end_by(outcome.ended_by)
-    return 0 if outcome.progress.done == outcome.progress.total else 1
+    return 0 if outcome.progress.is_good else 1

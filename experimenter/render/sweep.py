@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experimenter.cells import Ended, Progress
+from experimenter.keys import values_of
 from experimenter.names import id_of
 from experimenter.render.cells import cell
 from experimenter.render.running import duration
 from experimenter.storable import dotted, redacted
+from experimenter.store import Experiment
 from experimenter.text import columns_of, visible
 
 _BAR = 20  # columns
@@ -34,6 +36,13 @@ def ended_line(ended: Ended, progress: Progress, axes: Sequence[tuple[str, ...]]
     said = results or visible(ended.message)
     place = f"{progress.done + progress.failed}/{progress.total}"
     return f"[{place}] {cell_text(ended.job.parameters, axes)}: {how}{which}{f': {said}' if said else ''}"
+
+
+def best_line(best: Experiment, key: str, axes: Sequence[tuple[str, ...]]) -> str:
+    """Return the best experiment, and a line that runs it again."""
+    value = cell(values_of(best).get(f"results.{key.removeprefix('results.')}"))
+    which = cell_text(best.parameters, axes)
+    return f"the best is {best.id}: {visible(key)}={value} with {which}; again: experimenter rerun {best.id}"
 
 
 def bar(progress: Progress, width: int) -> str:
