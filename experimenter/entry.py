@@ -246,21 +246,22 @@ class Entry:
     def close(self, *, keep_logs: int) -> None:
         """Remove the entry, its PID file as the last of it, and the oldest logs."""
         with translated(self.state.path):
-            self._remove()
+            self.clear()
             self.state.drop_oldest_logs(keep_logs)
 
     def discard(self) -> None:
         """Remove the entry without a trace, log included."""
         with translated(self.folder):
             self.state.drop_logs(self.id)
-            self._remove()
+            self.clear()
 
     def free_reserve(self) -> None:
         """Give back the space that was kept for the end: on a full disk the record is stored in it."""
         with contextlib.suppress(OSError):
             (self.folder / RESERVE).unlink()
 
-    def _remove(self) -> None:
+    def clear(self) -> None:
+        """Remove the entry, and nothing else."""
         if self.work_tree.exists():
             self.state.remove(self.work_tree)
             self.state.remove_linked(self.id)

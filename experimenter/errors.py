@@ -157,6 +157,10 @@ class CellTaken(ExperimenterError):
     """A cell of a sweep is run by somebody else, or has been."""
 
 
+class NoSlurm(ExperimenterError):
+    """There is no Slurm here, or it does not take a job."""
+
+
 class CannotRerun(ExperimenterError):
     """A record lacks what it takes to run its experiment again."""
 

@@ -3,10 +3,11 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experimenter.entry import Entry, is_open
+from experimenter.jobs import job_of
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
 from experimenter.process import Identity, host
@@ -31,8 +32,8 @@ def locked(state: StateFolder) -> Iterator[None]:
 
 
 def abandoned(repo: Repo) -> list[Entry]:
-    """Return our entries whose processes on this host are gone."""
-    return [entry for entry in entries(repo) if entry.is_ours and entry.is_abandoned]
+    """Return our entries whose processes on this host are gone; not those that a cluster may run once more."""
+    return [one for one in entries(repo) if one.is_ours and one.is_abandoned and not job_of(one.state, one.tag)]
 
 
 def broken(state: StateFolder) -> list[Path]:
@@ -48,10 +49,10 @@ def broken(state: StateFolder) -> list[Path]:
     return found
 
 
-def entry_of_nobody(state: StateFolder, tag: str) -> Entry:
+def entry_of_nobody(state: StateFolder, tag: str, *, words: Sequence[str] = ()) -> Entry:
     """Return an entry on this host that no process stands behind."""
     nobody = Identity(pid=0, start_time=-1)
-    return Entry(state=state, pid_file=PidFile(tag=tag, host=host(), boot_id="", wrapper=nobody, words=()))
+    return Entry(state=state, pid_file=PidFile(tag=tag, host=host(), boot_id="", wrapper=nobody, words=words))
 
 
 def any_left(repo: Repo) -> bool:

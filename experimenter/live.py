@@ -99,18 +99,27 @@ def _share_index(cell: sweeps.Cell, entry: Entry) -> None:
 
 def _store(repo: Repo, entry: Entry, code: Mapping[str, Any], **about: Any) -> store.Experiment:
     """Hang the tag of an entry on a code state; `about` are keys of its record."""
-    record = Record.begin(
-        started=entry.started,
+    record = record_of(repo, code, started=entry.started, **about)
+    with blocked():
+        return store.create(repo, entry.tag, code["commit"], record)
+
+
+def record_of(repo: Repo, code: Mapping[str, Any], **about: Any) -> Record:
+    """Return the record of an experiment on a code state, as it begins here; `about` are more keys of it."""
+    return Record.begin(
         parent=_outer_tag(),
         directory=from_bytes(repo.prefix.rstrip(b"/")) or ".",
         code=code,
         host=host(),
-        python=".".join(map(str, sys.version_info[:3])),
+        python=python(),
         experimenter=__version__,
         **about,
     )
-    with blocked():
-        return store.create(repo, entry.tag, code["commit"], record)
+
+
+def python() -> str:
+    """Return the version of the Python that runs us, as a record has it."""
+    return ".".join(map(str, sys.version_info[:3]))
 
 
 @dataclass(frozen=True, slots=True)

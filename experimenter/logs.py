@@ -17,12 +17,16 @@ _LOOK_AGAIN_S = 0.1
 _TAIL_BYTES = 16 * 1024
 
 
-def read(repo: Repo, tag: str, *, follow: bool) -> Iterator[bytes]:
+def read(repo: Repo, tag: str, *, follow: bool, meanwhile: Callable[[], None] = lambda: None) -> Iterator[bytes]:
     """Yield the output of an experiment in pieces; with `follow` until it has ended. Raises LogMissing.
 
-    An empty piece says that this is all for now.
+    `meanwhile` is called again and again. An empty piece says that this is all for now.
     """
-    is_alive = partial(registry.is_alive, repo, tag)
+
+    def is_alive() -> bool:
+        meanwhile()
+        return registry.is_alive(repo, tag)
+
     path = StateFolder.of(repo).log(names.id_of(tag))
     while follow and not path.exists() and is_alive():  # it is storing its code
         time.sleep(_LOOK_AGAIN_S)

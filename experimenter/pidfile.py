@@ -16,7 +16,8 @@ from experimenter.state import read_json
 class PidFile:
     """What `pid.json` says. `words` are the command as in the record; `command` is its process, once it has one.
 
-    One that is a cell of a sweep has the sweep's id, and what tells the cell from all others.
+    One that is a cell of a sweep has the sweep's id, and what tells the cell from all others; one on a
+    cluster has its job's id.
     """
 
     tag: str
@@ -29,6 +30,7 @@ class PidFile:
     grace_s: float | None = None
     sweep: str | None = None
     cell: str | None = None
+    job: str | None = None
     command: Identity | None = None
     results_file: ResultsFile | None = None
 
@@ -66,6 +68,7 @@ class PidFile:
                 grace_s=found.get("grace_s"),
                 sweep=found.get("sweep"),
                 cell=found.get("cell"),
+                job=found.get("job"),
                 command=_identity(found["pid"], found["start_time"]) if "pid" in found else None,
                 results_file=file and ResultsFile(path=Path(file), stamp=stamp and tuple(stamp)),
             )
@@ -89,6 +92,7 @@ class PidFile:
             "grace_s": self.grace_s,
             "sweep": self.sweep,
             "cell": self.cell,
+            "job": self.job,
             "results_file": file and str(file.path),
             "results_stamp": file and file.stamp,
         }

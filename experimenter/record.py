@@ -12,8 +12,9 @@ SCHEMA = 1
 _LONGEST_LIST = 1000
 _DEEPEST = 110  # what we write is nested 100 deep at most, in a record
 KEYS = (
-    "schema", "name", "description", "sweep", "rerun_of", "parent", "parameters", "results", "status", "started",
-    "finished", "command", "directory", "exit_code", "code", "drift", "resources", "host", "python", "experimenter",
+    "schema", "name", "description", "sweep", "rerun_of", "parent", "parameters", "results", "status", "submitted",
+    "started", "finished", "command", "directory", "exit_code", "code", "drift", "resources", "host", "python",
+    "experimenter",
 )  # fmt: skip
 
 
@@ -33,14 +34,14 @@ class Record(Mapping[str, Any]):
         return len(self.body)
 
     @classmethod
-    def begin(cls, *, name: str, started: datetime, command: Sequence[str], **more: Any) -> Self:
-        """Return the record of an experiment that starts now; keys of `more` whose value is None are left out."""
+    def begin(cls, *, name: str, started: datetime | None, command: Sequence[str], **more: Any) -> Self:
+        """Return the record of an experiment that begins; keys whose value is None are left out."""
         given = {
             "schema": SCHEMA,
             "name": name,
             "parameters": {},
             "status": "running",
-            "started": timestamp(started),
+            "started": started and timestamp(started),
             "command": redacted_command(command),
             **more,
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 from experimenter import names
 from experimenter.entry import OPEN, RESERVE, Entry, Phase
+from experimenter.jobs import job_of
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
 from experimenter.process import Identity, host
@@ -81,9 +82,12 @@ def entry_of(repo: Repo, tag: str) -> Entry | None:
 
 
 def is_alive(repo: Repo, tag: str) -> bool:
-    """Say whether an experiment has an entry whose processes live; one on another host is taken at its word."""
+    """Say whether an experiment waits for a cluster, or has an entry whose processes live.
+
+    One on another host is taken at its word.
+    """
     entry = entry_of(repo, tag)
-    return entry is not None and not entry.is_abandoned
+    return (entry is not None and not entry.is_abandoned) or job_of(StateFolder.of(repo), tag) is not None
 
 
 def _entry_in(state: StateFolder, folder: Path) -> Entry | None:

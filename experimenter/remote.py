@@ -67,6 +67,12 @@ class Remote:
             raise RemoteFailed(f"{without_users(chosen)} is pushed to in {len(places)} places; name one with --remote")
         return cls(repo=repo, name=chosen, place=chosen if places == urls else places[0], patience=patience)
 
+    @property
+    def url(self) -> str:
+        """Where git speaks with it, a password and all; of a path the whole."""
+        found = _urls(self.repo, self.place)[0]
+        return found if re.search(r"://|^[^/]*:", found) else str((self.repo.top / found).resolve())
+
     def __str__(self) -> str:
         return str(without_users(self.name))
 

@@ -32,7 +32,7 @@ class Options:
     They are paths relative to the top of the work tree. `code` is that of a record, for an isolated run on its code
     state, and `rerun_of` the tag that has the record. Afterwards it is pushed to the remote `push_to`, an empty name
     standing for the default one. `shown` is the command without secrets, if these are not known by options. A `cell` of
-    a sweep runs on the sweep's `code`.
+    a sweep runs on the sweep's `code`. One that was `queued` is run by a `job` on a cluster.
     """
 
     name: str | None = None
@@ -47,6 +47,8 @@ class Options:
     rerun_of: str | None = None
     shown: Sequence[str] | None = None
     cell: Cell | None = None
+    queued: store.Experiment | None = None
+    job: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,20 +79,7 @@ def run(
     ExperimenterError from before the command's start, with nothing left behind.
     """
     with Signals() as signals:
-        begun = live.begin(
-            repo,
-            settings,
-            name=options.name or names.from_command(command),
-            description=options.description,
-            command=options.shown or command,
-            parameters=options.parameters,
-            allow_secrets=options.allow_secrets,
-            rerun_of=options.rerun_of,
-            code=options.code,
-            cell=options.cell,
-            keep=options.keep,
-            grace_s=settings.grace_s,
-        )
+        begun = _begin(repo, command, options, settings)
         try:
             workplace = Workplace.prepare(
                 begun,
@@ -104,7 +93,7 @@ def run(
         except BaseException:
             if signals.has_started:  # what its command has written is not lost: the next of us settles it
                 signals.kill_tree()
-            else:
+            elif not _is_requeued(begun, options):
                 live.cancel(repo, begun.entry)
             raise
         was_asked, was_pushed = begun.entry.share.is_asked, begun.entry.share.is_pushed
@@ -117,6 +106,27 @@ def run(
         elif was_pushed:
             share.withdraw(repo, begun.experiment, settings)
     return outcome
+
+
+def _begin(repo: Repo, command: Sequence[str], options: Options, settings: Settings) -> live.Live:
+    promised = {"keep": options.keep, "grace_s": settings.grace_s}
+    if options.queued:
+        from experimenter import queued
+
+        return queued.take_up(repo, settings, options.queued, job=options.job, **promised)
+    return live.begin(
+        repo,
+        settings,
+        name=options.name or names.from_command(command),
+        description=options.description,
+        command=options.shown or command,
+        parameters=options.parameters,
+        allow_secrets=options.allow_secrets,
+        rerun_of=options.rerun_of,
+        code=options.code,
+        cell=options.cell,
+        **promised,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +179,9 @@ def _settle(begun: live.Live, ran: _Ran, workplace: Workplace, signals: Signals,
     """Store the finished record in the tag, or remove the tag."""
     phase = begun.entry.phase
     begun.entry.mark_settling()
+    if ran.ending.exit_code and phase == Phase.ENDING and _is_requeued(begun, options):
+        code, tag = ran.ending.exit_code, begun.entry.tag
+        return Outcome(exit_code=code, tag=tag, status="queued", ended_by=None, experiment=None)
     ending, status = ran.ending, _status(ran.ending, signals) if phase == Phase.ENDING else "stopped"
     results = live.collect_results(begun.entry, *ran.results)
     if options.keep or status == "completed" or phase == Phase.STOPPING_KEPT:
@@ -188,6 +201,17 @@ def _settle(begun: live.Live, ran: _Ran, workplace: Workplace, signals: Signals,
         _report_removed(begun, status, ending)
     ended_by = signals.ended_by(ending)
     return Outcome(exit_code=ending.exit_code, tag=begun.entry.tag, status=status, ended_by=ended_by, experiment=kept)
+
+
+def _is_requeued(begun: live.Live, options: Options) -> bool:
+    """Say whether our job is being ended to be run once more, and if so let the experiment wait for that."""
+    if not options.job:
+        return False
+    from experimenter import queued, slurm
+
+    if is_requeued := slurm.is_requeued():
+        queued.put_back(begun)
+    return is_requeued
 
 
 def _is_over(begun: live.Live, child: Child, signals: Signals) -> bool:

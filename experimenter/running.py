@@ -2,14 +2,16 @@
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from experimenter import names, registry, store
+from experimenter import leftovers, names, registry, store
 from experimenter.entry import Entry
 from experimenter.errors import ExperimentAmbiguous, ExperimentUnknown, NotStopped, StatusUnknown
 from experimenter.find import find
+from experimenter.jobs import Job
 from experimenter.plumbing import Repo
 from experimenter.process import usage_of
 from experimenter.record import timestamp
@@ -26,6 +28,8 @@ class Running:
     entry: Entry
     state: str
     elapsed_s: float
+    job_id: str | None = None
+    job_state: str | None = None
     cpu_percent: float | None = None
     memory_bytes: int | None = None
 
@@ -38,7 +42,7 @@ class Running:
             "name": names.name_of(self.entry.tag),
             "state": self.state,
             "pid": pid_file.command and pid_file.command.pid,
-            "wrapper_pid": pid_file.wrapper.pid,
+            "wrapper_pid": pid_file.wrapper.pid or None,
             "host": pid_file.host,
             "started": timestamp(self.entry.started),
             "elapsed_s": round(self.elapsed_s, 3),
@@ -46,6 +50,7 @@ class Running:
             "memory_bytes": self.memory_bytes,
             "command": list(pid_file.words),
             **({"sweep": pid_file.sweep} if pid_file.sweep else {}),
+            **({"job_id": self.job_id, "job_state": self.job_state} if self.job_id else {}),
         }
 
 
@@ -60,13 +65,18 @@ def is_readable(repo: Repo) -> bool:
     return not path.exists() or os.access(path, os.R_OK | os.X_OK)
 
 
-def running(repo: Repo) -> list[Running]:
+def running(repo: Repo, states: Mapping[str, tuple[Job, str]]) -> list[Running]:
     """Return what runs now, from the oldest to the newest, with the CPU time that it uses measured over 0.2 s.
+
+    Among it are jobs on a cluster, whose `states` are given, also those that wait.
 
     `cpu_percent` is 100 for one core that is busy; it and `memory_bytes` are those of the whole process tree.
     """
     found = entries(repo)
-    members = {entry.tag: entry.tree.members() for entry in found if not entry.is_elsewhere}
+    tags = {entry.tag for entry in found}
+    found += [_waiting(repo, tag) for tag in states if tag not in tags]
+    found.sort(key=lambda entry: names.age_key(entry.tag))
+    members = {entry.tag: entry.tree.members() for entry in found if entry.tag in tags and not entry.is_elsewhere}
     started_s = time.monotonic()
     before = {tag: usage_of(tree).cpu_s for tag, tree in members.items()}
     if members:
@@ -80,7 +90,11 @@ def running(repo: Repo) -> list[Running]:
             cpu_percent = max(0.0, 100 * (used.cpu_s - before[entry.tag]) / elapsed_s)
             usage = {"cpu_percent": round(cpu_percent, 1), "memory_bytes": used.memory_bytes}
         elapsed = datetime.now(UTC) - entry.started
-        shown.append(Running(entry=entry, state=_state(entry), elapsed_s=elapsed.total_seconds(), **usage))
+        if entry.tag in states:
+            job, job_state = states[entry.tag]
+            usage |= {"job_id": job.job_id, "job_state": job_state}
+        state = _state(entry) if entry.tag in tags else "queued"
+        shown.append(Running(entry=entry, state=state, elapsed_s=elapsed.total_seconds(), **usage))
     return shown
 
 
@@ -116,14 +130,15 @@ def located(repo: Repo, word: str) -> str:
         return find(word, _known_tags(repo))
 
 
-def wait(repo: Repo, word: str) -> int:
+def wait(repo: Repo, word: str, *, meanwhile: Callable[[], None] = lambda: None) -> int:
     """Return the exit status of an experiment's command, as soon as the experiment has ended.
 
-    `word` is read as by `located`. Raises StatusUnknown if no status is left: the experiment was killed, or was a block
-    of a script.
+    `meanwhile` is called again and again. `word` is read as by `located`. Raises StatusUnknown if no status is left:
+    the experiment was killed, or was a block of a script.
     """
     tag = located(repo, word)
     while registry.is_alive(repo, tag):
+        meanwhile()
         time.sleep(_LOOK_AGAIN_S)
     status = (ending_of(repo, tag) or {}).get("exit_code")
     if status is None and (experiment := store.find(repo, tag)):
@@ -136,6 +151,13 @@ def wait(repo: Repo, word: str) -> int:
 def _known_tags(repo: Repo) -> list[str]:
     alive = (entry.tag for entry in registry.entries(repo))
     return list(dict.fromkeys([*store.tags(repo), *ended_tags(repo), *alive]))
+
+
+def _waiting(repo: Repo, tag: str) -> Entry:
+    """Return an entry for an experiment that waits for a cluster, and has none of its own."""
+    experiment = store.find(repo, tag)
+    words = experiment.record.get("command", ()) if experiment else ()
+    return leftovers.entry_of_nobody(StateFolder.of(repo), tag, words=words)
 
 
 def _state(entry: Entry) -> str:

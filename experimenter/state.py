@@ -59,6 +59,11 @@ class StateFolder:
         return self.path / "sweeps"
 
     @property
+    def jobs(self) -> Path:
+        """The folder with a folder for each submission to a cluster of which something is still to come."""
+        return self.path / "jobs"
+
+    @property
     def linked(self) -> Path:
         """The folder in which git notes linked work trees (gitrepository-layout(5))."""
         return self.path.parent / "worktrees"
@@ -86,10 +91,11 @@ class StateFolder:
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, or has left something behind. Cheap."""
+        is_still = not self.linked.exists() and not self.jobs.exists()
         try:
-            return not any(os.scandir(self.runs)) and not self.linked.exists()
+            return is_still and not any(os.scandir(self.runs))
         except FileNotFoundError:
-            return not self.linked.exists()
+            return is_still
         except OSError:
             return False
 

@@ -5,11 +5,11 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experimenter import registry
+from experimenter import jobs, registry
 from experimenter.entry import Entry
 from experimenter.errors import CellTaken, NotStopped, StateUnwritable
 from experimenter.plumbing import Repo
@@ -81,6 +81,7 @@ def named(repo: Repo, word: str, *, ended: bool = False) -> str | None:
         return None
     known = {worker.sweep for worker in workers(repo)}
     known |= {one.pid_file.sweep for one in registry.entries(repo) if one.pid_file.sweep and not one.is_abandoned}
+    known |= {job.sweep for job in jobs.alive(StateFolder.of(repo)) if job.sweep}
     if ended:
         known |= {
             path.stem for path in StateFolder.of(repo).logs.glob("*.json") if "sweep" in (read_object(path) or {})
@@ -91,18 +92,22 @@ def named(repo: Repo, word: str, *, ended: bool = False) -> str | None:
 
 def goes_on(repo: Repo, sweep: str) -> bool:
     """Say whether somebody works on a sweep, or a cell of it still runs."""
-    return any(one.sweep == sweep for one in workers(repo)) or bool(cells(repo, sweep))
+    waiting = any(job.sweep == sweep for job in jobs.alive(StateFolder.of(repo)))
+    return waiting or any(one.sweep == sweep for one in workers(repo)) or bool(cells(repo, sweep))
 
 
-def wait_for_end(repo: Repo, sweep: str, *, timeout_s: float | None = None) -> int:
+def wait_for_end(
+    repo: Repo, sweep: str, *, timeout_s: float | None = None, meanwhile: Callable[[], None] = lambda: None
+) -> int:
     """Wait until nothing goes on of a sweep, and return the exit status that it had: 0 if every cell succeeded.
 
-    Raises NotStopped when the time is over.
+    `meanwhile` is called again and again. Raises NotStopped when the time is over.
     """
     started_s = time.monotonic()
     while goes_on(repo, sweep):
         if timeout_s is not None and time.monotonic() - started_s > timeout_s:
             raise NotStopped(f"the sweep {sweep} does not end; 'experimenter ps' shows its process")
+        meanwhile()
         time.sleep(_LOOK_AGAIN_S)
     ending = read_object(StateFolder.of(repo).ending(sweep)) or {}
     return 0 if ending.get("failed") == 0 and ending["done"] >= ending["total"] else 1

@@ -11,15 +11,17 @@ LEVELS = [
     {"ahead", "text"},
     {"errors", "layout"},
     {"detach", "limits", "names", "plumbing", "process", "query", "relay", "settings", "storable", "witness"},
-    {"environment", "params", "template", "record", "results", "state", "status"},
-    {"grid", "pidfile", "worker", "snapshot", "store", "tree", "worktree"},
+    {"environment", "params", "template", "record", "results", "state", "slurm", "status"},
+    {"grid", "jobs", "pidfile", "worker", "snapshot", "store", "tree", "worktree"},
     {"cells", "editable", "entry", "find", "keys", "locks", "signals"},
     {"compare", "registry", "remote", "selection", "slots"},
     {"groups", "sweeps"},
-    {"leftovers", "live", "running", "share"},
-    {"logs", "removal", "render", "rerun", "settle", "workplace"},
+    {"leftovers", "live", "share"},
+    {"logs", "queued", "rerun", "running", "settle", "workplace"},
+    {"removal", "render"},
     {"explore", "logger", "run", "stop"},
-    {"optimize", "sweep"},
+    {"cluster", "optimize", "submission", "sweep"},
+    {"node"},
     {"cli"},
 ]
 PACKAGES = ("cli", "plumbing", "process", "render")  # whose modules may import each other
@@ -31,6 +33,7 @@ DOORS = {
     "click": {"cli"},
     "optuna": {"optimize"},
     "pandas": {"explore"},
+    "submitit": {"slurm"},
 }
 
 

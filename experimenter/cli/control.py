@@ -1,19 +1,18 @@
-"""Commands for experiments that are alive, or just were: ps, stop, logs, wait."""
+"""Commands for experiments that are alive, or just were: ps, logs, wait."""
 
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from experimenter.cli.completion import complete_known, complete_running
-from experimenter.cli.main import find_current_repo, settle_leftovers, show_error, speak
+from experimenter.cli.completion import complete_known
+from experimenter.cli.main import find_current_repo, settle_leftovers, speak
 from experimenter.cli.printing import paint, print_json, print_lines, table_width
 
 if TYPE_CHECKING:
-    from experimenter.entry import Entry
-    from experimenter.stop import Stopped
+    from collections.abc import Callable, Mapping
 
-_ENDING_S = 60.0  # that a sweep has to end when its cells are gone
+    from experimenter.jobs import Job
 
 
 @click.command("ps")
@@ -35,7 +34,7 @@ def ps_command(as_json: bool) -> None:
 
     repo = find_current_repo()
     settle_leftovers(repo)
-    found = running.running(repo)
+    found = running.running(repo, _job_states(repo))
     workers = sweeps.workers(repo)
     if not running.is_readable(repo):
         click.echo("Warning: what another user runs here is not shown; only they may read it", err=True)
@@ -47,66 +46,6 @@ def ps_command(as_json: bool) -> None:
         print_lines(repo, [*lines, *gap, *table_of_sweeps(workers, width=table_width(), paint=paint)])
     else:
         click.echo("Note: nothing runs here", err=True)
-
-
-@click.command("stop")
-@click.argument("experiments", metavar="[EXP]...", nargs=-1, shell_complete=complete_running)
-@click.option("--all", "everything", is_flag=True, help="Stop everything that runs here.")
-@click.option("--grace", metavar="SECONDS", help="Time between asking and killing (default: that of the run, else 10).")
-@click.option("--keep", is_flag=True, help="Keep the tag, as 'stopped', with what results there are.")
-def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | None, keep: bool) -> int:
-    """Stop running experiments, with every process of them.
-
-    Asks each process with SIGTERM, and kills what is left after the grace. Returns when the whole
-    process tree is gone, and the tag removed (or kept). EXP is a tag, an id, the start of an id (4
-    or more digits), or a name that only one running experiment bears; or the id of a sweep, which
-    stops with all its cells.
-
-    \b
-    Examples:
-      experimenter stop baseline
-      experimenter stop --all --grace 60 --keep
-    """  # noqa: D301 - \b is click's mark
-    if bool(experiments) == everything:
-        raise click.UsageError("name the experiments to stop, or give --all", click.get_current_context())
-    speak()
-    from experimenter import running, sweeps
-    from experimenter.errors import ExperimenterError
-    from experimenter.plumbing import config
-    from experimenter.settings import Settings, seconds
-    from experimenter.stop import stop
-
-    grace_s = None if grace is None else seconds(grace, option="--grace")
-    repo = find_current_repo()
-    settle_leftovers(repo)
-    settings = Settings.from_config(config(repo))
-    failed = False
-    chosen: dict[str, Entry] = {}
-    halted = sweeps.ask_to_stop(repo, [sweep for word in experiments if (sweep := sweeps.named(repo, word))])
-    if everything:
-        halted = sweeps.ask_to_stop(repo, sweeps.alive_here(repo))
-        chosen = {entry.tag: entry for entry in running.entries(repo) if not entry.is_elsewhere}
-        if not chosen and not halted:
-            click.echo("Note: nothing runs here", err=True)
-    chosen |= {entry.tag: entry for sweep in halted for entry in sweeps.cells(repo, sweep) if not entry.is_elsewhere}
-    for word in experiments:
-        if sweeps.named(repo, word) in halted:
-            continue
-        try:
-            entry = running.chosen(repo, word)
-            chosen[entry.tag] = entry
-        except ExperimenterError as error:
-            show_error(error)
-            failed = True
-    for outcome in stop(repo, chosen.values(), settings, grace_s=grace_s, keep=keep):
-        if isinstance(outcome, ExperimenterError):
-            show_error(outcome)
-            failed = True
-        else:
-            click.echo(_sentence(outcome))
-    for sweep in halted:
-        failed |= not _has_ended(repo, sweep)
-    return 1 if failed else 0
 
 
 @click.command("logs")
@@ -131,7 +70,8 @@ def logs_command(experiment: str, follow: bool, raw: bool) -> None:
     if sweep := sweeps.named(repo, experiment, ended=True):
         pieces = logs.read_sweep(repo, sweep, follow=follow)
     else:
-        pieces = logs.read(repo, running.located(repo, experiment), follow=follow)
+        meanwhile = _while_waiting(repo, experiment)
+        pieces = logs.read(repo, running.located(repo, experiment), follow=follow, meanwhile=meanwhile)
     is_terminal = sys.stdout.isatty()
     for piece in pieces if raw else logs.collapsed(pieces, redraws=is_terminal and follow):
         if piece:
@@ -157,29 +97,28 @@ def wait_command(experiment: str) -> int:
 
     repo = find_current_repo()
     sweep = sweeps.named(repo, experiment, ended=True)
-    return sweeps.wait_for_end(repo, sweep) if sweep else wait(repo, experiment)
+    if sweep:
+        return sweeps.wait_for_end(repo, sweep, meanwhile=_while_waiting(repo, experiment))
+    return wait(repo, experiment, meanwhile=_while_waiting(repo, experiment))
 
 
-def _has_ended(repo: Any, sweep: str) -> bool:
-    """Say how a sweep ended, which somebody stops, and whether it did."""
-    from experimenter import sweeps
-    from experimenter.errors import NotStopped
+def _job_states(repo: Any) -> "Mapping[str, tuple[Job, str]]":
+    """Return what Slurm says of jobs; where none was ever submitted, nothing is asked."""
+    from experimenter.state import StateFolder
 
-    try:
-        sweeps.wait_for_end(repo, sweep, timeout_s=_ENDING_S)
-    except NotStopped as error:
-        show_error(error)
-        return False
-    click.echo(f"stopped the sweep {sweep}; the same line again goes on with it")
-    return True
+    if not StateFolder.of(repo).jobs.exists():
+        return {}
+    from experimenter.cluster import job_states
+
+    return job_states(repo)
 
 
-def _sentence(stopped: "Stopped") -> str:
-    """Say how a stop ended."""
-    how = "it ended when asked" if stopped.is_ours else "another stop ended it"
-    if stopped.killed_after_s is not None:
-        how = f"it was killed after {stopped.killed_after_s:g} s"
-    tag = "its tag is kept" if stopped.is_kept else "its tag was removed"
-    if stopped.is_kept is None:
-        tag = "its tag follows when this command has ended, too"
-    return f"stopped {stopped.tag} ({stopped.id}): {how}; {tag}"
+def _while_waiting(repo: Any, word: str) -> "Callable[[], None]":
+    """Return what keeps an eye on a job while we wait for it."""
+    from experimenter.state import StateFolder
+
+    if not StateFolder.of(repo).jobs.exists():
+        return lambda: None
+    from experimenter.cluster import while_waiting
+
+    return while_waiting(repo, word)

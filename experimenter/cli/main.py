@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 _COMMANDS = {
+    "_job": "experimenter.cli.cluster",
     "checkout": "experimenter.cli.back",
     "completion": "experimenter.cli.completion",
     "diff": "experimenter.cli.look",
@@ -30,7 +31,8 @@ _COMMANDS = {
     "rm": "experimenter.cli.back",
     "run": "experimenter.cli.run",
     "show": "experimenter.cli.look",
-    "stop": "experimenter.cli.control",
+    "stop": "experimenter.cli.stop",
+    "submit": "experimenter.cli.cluster",
     "sweep": "experimenter.cli.sweep",
     "verify": "experimenter.cli.look",
     "wait": "experimenter.cli.control",
@@ -43,14 +45,14 @@ class _Commands(click.Group):
     """Loads a command's module when the command is asked for; without a command, options are those of `list`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names of all commands."""
-        return sorted(_COMMANDS)
+        """Return the names of all commands but those of our own."""
+        return sorted(name for name in _COMMANDS if not name.startswith("_"))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Return a command by its name."""
         if cmd_name not in _COMMANDS:
             return None
-        found = getattr(import_module(_COMMANDS[cmd_name]), f"{cmd_name}_command")
+        found = getattr(import_module(_COMMANDS[cmd_name]), f"{cmd_name.lstrip('_')}_command")
         assert isinstance(found, click.Command)
         return found
 
@@ -213,9 +215,14 @@ def settle_leftovers(repo: Any) -> None:
     """Settle what a crash left behind, before we look at what is there."""
     from experimenter.state import StateFolder
 
-    if StateFolder.of(repo).is_idle:
+    state = StateFolder.of(repo)
+    if state.is_idle:
         return
     from experimenter.settle import settle  # with all that it takes, a tenth of the time of a short list
 
     ahead.forget()
     settle(repo)
+    if state.jobs.exists():
+        from experimenter.cluster import settle_jobs
+
+        settle_jobs(repo)

@@ -1,0 +1,102 @@
+"""Commands for a cluster: submit, and what its jobs run on their nodes."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from experimenter.cli.completion import complete_file
+from experimenter.cli.main import find_current_repo, settle_leftovers, speak
+from experimenter.cli.run import CommandAtEnd, options_of, parameters_of, with_run_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+SLURM_OPTIONS = [
+    click.option(
+        "--slurm", "slurm_options", metavar="KEY=VALUE", multiple=True,
+        help="What the job needs: timeout_min, gpus_per_node, partition, … as submitit calls it. May be repeated.",
+    ),
+    click.option("--requeue", is_flag=True, help="Let Slurm start the job once more if it is preempted."),
+    click.option(
+        "--from-remote", "from_remote", metavar="[REMOTE]", is_flag=False, flag_value="",
+        help="The node does not share the repository: it takes the code from REMOTE, and pushes the result there.",
+    ),
+    click.option("--wait", is_flag=True, help="Wait for the end, and exit as the command did."),
+]  # fmt: skip
+
+
+def with_slurm_options(command: "Callable[..., int]") -> "Callable[..., int]":
+    """Give a command the options of a job, in their order."""
+    for option in reversed(SLURM_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command("submit", cls=CommandAtEnd, context_settings={"allow_interspersed_args": False})
+@with_run_options
+@with_slurm_options
+@click.argument("command", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file)
+def submit_command(
+    command: tuple[str, ...], slurm_options: tuple[str, ...], requeue: bool, from_remote: str | None, wait: bool,
+    **given: Any,
+) -> int:  # fmt: skip
+    """Run COMMAND on a Slurm cluster and record it, with the code as it is now, as a git tag.
+
+    The code is stored now: edits made while the job waits do not reach it. The node makes a private
+    work tree of it, as 'run --isolated' does. Prints the experiment's id; 'ps', 'logs -f', 'wait',
+    'stop' and 'list' work as for experiments that run here. The tag says queued, then running, and
+    is removed if the command fails, or the job is cancelled or lost.
+
+    \b
+    Examples:
+      experimenter submit --slurm timeout_min=60 --slurm gpus_per_node=1 -- python train.py
+      experimenter submit --from-remote origin --wait -- python train.py
+    """  # noqa: D301 - \b is click's mark
+    if not command:
+        raise click.UsageError("no command to run; write it after --", click.get_current_context())
+    _check_options(given)
+    speak()
+    from experimenter import slurm
+    from experimenter.cluster import wait_for
+    from experimenter.storable import redacted
+    from experimenter.submission import Asked, Work, code_state, submit
+    from experimenter.template import filled
+
+    asked = Asked(parameters=slurm.check(slurm_options), requeue=requeue, remote=from_remote)
+    parameters = parameters_of(given.pop("files"), given.pop("assignments"))
+    is_template = given.pop("template")
+    words = filled(command, parameters) if is_template else list(command)
+    shown = filled(command, redacted(dict(parameters))) if is_template else words
+    repo = find_current_repo()
+    options, settings = options_of(repo, is_isolated=True, parameters=parameters, **given)
+    settle_leftovers(repo)
+    code = code_state(repo, options, settings)
+    work = Work(command=words, shown=shown, parameters=parameters)
+    (experiment,) = submit(repo, code, [work], options, settings, asked, python=sys.executable)
+    click.echo(experiment.id)
+    sys.stdout.flush()
+    return wait_for(repo, experiment.tag) if wait else 0
+
+
+def _check_options(given: dict[str, Any]) -> None:
+    """Take out what a job has anyway, and refuse what it cannot have."""
+    context = click.get_current_context()
+    given.pop("isolated")
+    if given.pop("detach"):
+        raise click.UsageError("a job is in the background anyway; leave out -d", context)
+
+
+@click.command("_job", hidden=True)
+@click.option("--from-remote", "first", metavar="TAG")
+@click.option("--keep", is_flag=True)
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+def job_command(folder: Path | None, first: str | None, keep: bool) -> int:
+    """Run, on a node, the experiment of the job that we are in."""
+    speak()
+    from experimenter.node import work, work_from_remote
+
+    outcome = work(folder) if folder else work_from_remote(first or "", keep=keep)
+    return outcome.exit_code

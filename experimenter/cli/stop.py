@@ -1,0 +1,157 @@
+"""The command that stops what runs: stop."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from experimenter.cli.completion import complete_running
+from experimenter.cli.main import find_current_repo, settle_leftovers, show_error, speak
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from experimenter.cluster import Cancelled
+    from experimenter.entry import Entry
+    from experimenter.errors import NotStopped
+    from experimenter.jobs import Job
+    from experimenter.stop import Stopped
+
+_ENDING_S = 60.0  # that a sweep has to end when its cells are gone
+
+
+@click.command("stop")
+@click.argument("experiments", metavar="[EXP]...", nargs=-1, shell_complete=complete_running)
+@click.option("--all", "everything", is_flag=True, help="Stop everything that runs here.")
+@click.option("--grace", metavar="SECONDS", help="Time between asking and killing (default: that of the run, else 10).")
+@click.option("--keep", is_flag=True, help="Keep the tag, as 'stopped', with what results there are.")
+def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | None, keep: bool) -> int:
+    """Stop running experiments, with every process of them.
+
+    Asks each process with SIGTERM, and kills what is left after the grace. Returns when the whole
+    process tree is gone, and the tag removed (or kept). EXP is a tag, an id, the start of an id (4
+    or more digits), or a name that only one running experiment bears; or the id of a sweep, which
+    stops with all its cells.
+
+    \b
+    Examples:
+      experimenter stop baseline
+      experimenter stop --all --grace 60 --keep
+    """  # noqa: D301 - \b is click's mark
+    if bool(experiments) == everything:
+        raise click.UsageError("name the experiments to stop, or give --all", click.get_current_context())
+    speak()
+    from experimenter.plumbing import config
+    from experimenter.settings import Settings, seconds
+    from experimenter.stop import stop
+
+    grace_s = None if grace is None else seconds(grace, option="--grace")
+    repo = find_current_repo()
+    settle_leftovers(repo)
+    settings = Settings.from_config(config(repo))
+    chosen = _Chosen()
+    if everything:
+        _choose_all(repo, chosen)
+    for word in experiments:
+        _choose(repo, word, chosen)
+    failed = chosen.failed
+    for outcome in stop(repo, chosen.entries.values(), settings, grace_s=grace_s, keep=keep):
+        failed |= not _tell(outcome, _sentence)
+    for sweep in chosen.sweeps:
+        failed |= not _tell(_ended(repo, sweep), str)
+    if chosen.jobs:
+        from experimenter.cluster import cancel
+
+        grace_s = settings.grace_s if grace_s is None else grace_s
+        for cancelled in cancel(repo, chosen.jobs, grace_s=grace_s, keep=keep):
+            failed |= not _tell(cancelled, _sentence_of_job)
+    return 1 if failed else 0
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """What is to be stopped: experiments that run here, sweeps, jobs on a cluster; `failed` if a word means nothing."""
+
+    entries: "dict[str, Entry]" = field(default_factory=dict)
+    sweeps: list[str] = field(default_factory=list)
+    jobs: "list[Job]" = field(default_factory=list)
+    failed: bool = False
+
+
+def _choose_all(repo: Any, chosen: _Chosen) -> None:
+    from experimenter import jobs, running, sweeps
+    from experimenter.state import StateFolder
+
+    chosen.jobs = jobs.alive(StateFolder.of(repo))
+    chosen.sweeps = sweeps.alive_here(repo)
+    sweeps.ask_to_stop(repo, chosen.sweeps)
+    submitted = {job.tag for job in chosen.jobs}
+    here = [entry for entry in running.entries(repo) if not entry.is_elsewhere and entry.tag not in submitted]
+    chosen.entries = {entry.tag: entry for entry in here}
+    if not (chosen.entries or chosen.sweeps or chosen.jobs):
+        click.echo("Note: nothing runs here", err=True)
+
+
+def _choose(repo: Any, word: str, chosen: _Chosen) -> None:
+    """Add what a word means."""
+    from experimenter import jobs, running, sweeps
+    from experimenter.errors import ExperimenterError
+    from experimenter.state import StateFolder
+
+    if jobs.alive(StateFolder.of(repo)):
+        from experimenter.cluster import named
+
+        if found := named(repo, word):
+            chosen.jobs += [job for job in found if job not in chosen.jobs]
+            return
+    if sweep := sweeps.named(repo, word):
+        sweeps.ask_to_stop(repo, [sweep])
+        chosen.sweeps.append(sweep)
+        chosen.entries |= {entry.tag: entry for entry in sweeps.cells(repo, sweep) if not entry.is_elsewhere}
+        return
+    try:
+        entry = running.chosen(repo, word)
+        chosen.entries[entry.tag] = entry
+    except ExperimenterError as error:
+        show_error(error)
+        chosen.failed = True
+
+
+def _ended(repo: Any, sweep: str) -> "str | NotStopped":
+    """Wait until a sweep has ended whose cells are gone; return what there is to say of it."""
+    from experimenter import sweeps
+    from experimenter.errors import NotStopped
+
+    try:
+        sweeps.wait_for_end(repo, sweep, timeout_s=_ENDING_S)
+    except NotStopped as error:
+        return error
+    return f"stopped the sweep {sweep}; the same line again goes on with it"
+
+
+def _tell(outcome: Any, sentence: "Callable[[Any], str]") -> bool:
+    """Print how a stop ended; say whether it was one."""
+    from experimenter.errors import ExperimenterError
+
+    if isinstance(outcome, ExperimenterError):
+        show_error(outcome)
+        return False
+    click.echo(sentence(outcome))
+    return True
+
+
+def _sentence_of_job(cancelled: "Cancelled") -> str:
+    """Say how a job ended."""
+    tag = "its tag is kept" if cancelled.is_kept else "its tag was removed"
+    return f"stopped {cancelled.tag} ({cancelled.id}): its job was cancelled; {tag}"
+
+
+def _sentence(stopped: "Stopped") -> str:
+    """Say how a stop ended."""
+    how = "it ended when asked" if stopped.is_ours else "another stop ended it"
+    if stopped.killed_after_s is not None:
+        how = f"it was killed after {stopped.killed_after_s:g} s"
+    tag = "its tag is kept" if stopped.is_kept else "its tag was removed"
+    if stopped.is_kept is None:
+        tag = "its tag follows when this command has ended, too"
+    return f"stopped {stopped.tag} ({stopped.id}): {how}; {tag}"

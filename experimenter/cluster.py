@@ -1,0 +1,190 @@
+"""Looks after jobs on a cluster: what Slurm says of them, their cancelling, and what the lost ones have left."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from experimenter import jobs, leftovers, names, registry, slurm, store
+from experimenter.entry import Phase
+from experimenter.errors import ExperimenterError, NotStopped, RefMoved
+from experimenter.find import find
+from experimenter.jobs import Job
+from experimenter.plumbing import Repo, config, delete_ref, update_ref
+from experimenter.plumbing.transfer import Patience
+from experimenter.remote import Remote
+from experimenter.running import wait
+from experimenter.settings import Settings
+from experimenter.settle import settle_entry
+from experimenter.state import StateFolder, ending_of, translated, write_json
+
+_log = logging.getLogger("experimenter")
+_LOOK_AGAIN_S = 0.5
+_ENDING_S = 120.0  # for Slurm to end what it was told to: its KillWait, and what it takes to notice
+_TAIL_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """How a job ended that was cancelled."""
+
+    tag: str
+    is_kept: bool
+
+    @property
+    def id(self) -> str:
+        """The experiment's id."""
+        return names.id_of(self.tag)
+
+
+def job_states(repo: Repo) -> dict[str, tuple[Job, str]]:
+    """Return each experiment that waits for a cluster, or runs on it, with its job and the job's state, by its tag.
+
+    The state is `UNKNOWN` where Slurm does not answer, or does not know the job any more.
+    """
+    alive = jobs.alive(StateFolder.of(repo))
+    known = (slurm.states() or {}) if alive else {}
+    return {job.tag: (job, known.get(job.job_id, "UNKNOWN")) for job in alive}
+
+
+def settle_jobs(repo: Repo) -> None:
+    """Settle experiments whose jobs are gone, as they were cancelled or lost; tell what was done. Nothing is raised."""
+    state = StateFolder.of(repo)
+    alive = jobs.alive(state)
+    known = slurm.states() if alive else None
+    if known is None:
+        return
+    for job in alive:
+        if not job.job_id or slurm.is_alive(known.get(job.job_id)) or not job.is_there:
+            continue
+        try:
+            with leftovers.locked(state):
+                if job.is_there:
+                    _settle(repo, job)
+        except (ExperimenterError, OSError) as error:
+            _log.warning("%s was left behind by the job %s, and could not be settled: %s", job.tag, job.job_id, error)
+
+
+def named(repo: Repo, word: str) -> list[Job]:
+    """Return the jobs that a word means: of one experiment, or of the sweep with that id; none if it means no job."""
+    alive = jobs.alive(StateFolder.of(repo))
+    of_sweep = [job for job in alive if job.sweep and len(word) >= 4 and job.sweep.startswith(word)]
+    if of_sweep:
+        return of_sweep
+    by_tag = {job.tag: job for job in alive}
+    try:
+        return [by_tag[find(word, list(by_tag))]]
+    except ExperimenterError:
+        return []
+
+
+def cancel(repo: Repo, chosen: Sequence[Job], *, grace_s: float, keep: bool) -> Iterator[Cancelled | NotStopped]:
+    """Cancel jobs; yield how each ended, as soon as Slurm says so and its experiment is settled.
+
+    What runs is asked with SIGTERM, and after the grace cancelled for good.
+    """
+    known = slurm.states() or {}
+    for job in chosen:
+        entry = registry.entry_of(repo, job.tag)
+        if entry:
+            entry.claim(Phase.STOPPING_KEPT if keep else Phase.STOPPING)
+        is_running = entry is not None and not slurm.is_waiting(known.get(job.job_id))
+        slurm.cancel(job.job_id, signal_name="TERM" if is_running else "")
+    started_s = time.monotonic()
+    pending, was_cancelled = list(chosen), False
+    while pending:
+        elapsed_s = time.monotonic() - started_s
+        if elapsed_s >= grace_s and not was_cancelled:
+            was_cancelled = True
+            for job in pending:
+                slurm.cancel(job.job_id)
+        if elapsed_s >= grace_s + _ENDING_S:
+            yield from (NotStopped(f"{job.tag}: Slurm does not end the job {job.job_id}") for job in pending)
+            return
+        known = slurm.states() or {job.job_id: "RUNNING" for job in pending}
+        for job in [job for job in pending if not slurm.is_alive(known.get(job.job_id))]:
+            pending.remove(job)
+            yield _outcome(repo, job, keep=keep)
+        if pending:
+            time.sleep(_LOOK_AGAIN_S)
+
+
+def _outcome(repo: Repo, job: Job, *, keep: bool) -> Cancelled:
+    with leftovers.locked(StateFolder.of(repo)):
+        if job.is_there:
+            _settle(repo, job, keep=keep, status="stopped")
+    return Cancelled(tag=job.tag, is_kept=store.find(repo, job.tag) is not None)
+
+
+def _settle(repo: Repo, job: Job, *, keep: bool = False, status: str = "interrupted") -> None:
+    """Finish or remove what a job has left that is gone; the caller holds the lock."""
+    _save_what_slurm_said(repo, job)
+    settings = Settings.from_config(config(repo))
+    entry = registry.entry_of(repo, job.tag)
+    if entry:
+        settle_entry(repo, entry, settings)
+    elif job.remote:
+        _fetch_ending(repo, job)
+    experiment = store.find(repo, job.tag)
+    if experiment and not experiment.is_finished:
+        if keep:
+            experiment = store.update(repo, experiment, experiment.record.with_(status=status))
+        else:
+            store.delete(repo, experiment)
+            experiment = None
+            _log.info("the job %s of %s was cancelled or lost; the tag was removed", job.job_id, job.tag)
+    if not ending_of(repo, job.tag):
+        state = StateFolder.of(repo)
+        known = experiment.record if experiment else {}
+        ending = {"tag": job.tag, "status": known.get("status", status), "exit_code": known.get("exit_code")}
+        with translated(state.logs):
+            write_json(state.ending(job.id), {**ending, "is_kept": experiment is not None}, is_durable=False)
+    job.forget()
+
+
+def _fetch_ending(repo: Repo, job: Job) -> None:
+    """Bring the tag as the node has pushed it; if it has removed it, remove it here, too."""
+    assert job.remote
+    remote = Remote.of(repo, job.remote, Patience())
+    ours = store.tag_objects(repo).get(job.tag)
+    theirs = remote.look().tags.get(job.tag)
+    if not ours or ours == theirs:
+        if ours and theirs:  # nobody was left to say what became of it
+            remote.delete([store.read(repo, job.tag)])
+        return
+    try:
+        if theirs:
+            remote.records({job.tag: theirs})
+            update_ref(repo, store.ref(job.tag), new=theirs, old=ours)
+        else:
+            delete_ref(repo, store.ref(job.tag), old=ours)
+    except RefMoved as error:
+        _log.warning("%s", error)
+
+
+def _save_what_slurm_said(repo: Repo, job: Job) -> None:
+    """Add to the experiment's log what Slurm, and we on the node, said outside of it: why a job never started."""
+    log = StateFolder.of(repo).log(job.id)
+    for file in sorted(job.folder.glob(f"{job.job_id}*.out")):
+        said = file.read_bytes()[-_TAIL_BYTES:]
+        if said and not log.exists():
+            log.write_bytes(said)
+
+
+def wait_for(repo: Repo, tag: str) -> int:
+    """Return the exit status of a command that runs in a job, as soon as its experiment has ended."""
+    return wait(repo, tag, meanwhile=while_waiting(repo, tag))
+
+
+def while_waiting(repo: Repo, word: str) -> Callable[[], None]:
+    """Return what is to be called again and again while somebody waits for a job: it settles one that is lost."""
+    if not named(repo, word):
+        return lambda: None
+    last_s = [time.monotonic()]
+
+    def look() -> None:
+        if time.monotonic() - last_s[0] >= 2:
+            last_s[0] = time.monotonic()
+            settle_jobs(repo)
+
+    return look

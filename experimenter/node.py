@@ -1,0 +1,135 @@
+"""The story of a job on its node: the code state becomes a private work tree, and the experiment runs in it."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from experimenter import jobs, names, slurm, store
+from experimenter.errors import CannotRerun, ExperimenterError, RemoteFailed
+from experimenter.plumbing import Repo, config, find_repo
+from experimenter.plumbing.transfer import Patience, transfer
+from experimenter.remote import Remote
+from experimenter.rerun import prepared
+from experimenter.run import Options, Outcome, run
+from experimenter.settings import Settings
+from experimenter.signals import blocked, interruptible
+from experimenter.state import StateFolder, remove_tree
+from experimenter.store import Experiment
+from experimenter.submission import REMOTE
+
+
+def work(folder: Path) -> Outcome:
+    """Run the experiment of the job that we are in, whose submission's folder we share.
+
+    Raises ExperimenterError, also if the experiment is gone or has ended.
+    """
+    spec = jobs.spec(folder)
+    if not spec:
+        raise ExperimenterError(f"there is no {folder} on this node; --from-remote is for one that does not share it")
+    place = _place()
+    repo = find_repo(Path(spec["top"]))
+    experiment = _queued(repo, spec["tags"][place])
+    file = spec["results_file"]
+    options = _options(experiment, keep=spec["keep"], links=spec["links"], results_file=file and Path(file))
+    command, parameters = spec["commands"][place], spec["parameters"][place]
+    settings = replace(_settings(repo), grace_s=spec["grace_s"])
+    outcome = _run(repo, experiment, command, replace(options, parameters=parameters), settings)
+    if outcome.status != "queued":
+        if outcome.experiment and spec["push_to"] is not None:
+            from experimenter import share
+
+            share.push_unasked(repo, outcome.tag, settings, to=spec["push_to"])
+        job = jobs.job_of(StateFolder.of(repo), outcome.tag)
+        if job:
+            job.forget()
+    return outcome
+
+
+def work_from_remote(first: str, *, keep: bool = False) -> Outcome:
+    """Run the experiment of the job that we are in, of an array counted from the tag `first`, from the remote alone.
+
+    What came of it is pushed back: the finished tag, or that it is gone. Raises ExperimenterError.
+    """
+    moment = names.moment_of(first) + timedelta(microseconds=_place())
+    tag = names.tag(names.name_of(first), moment)
+    url = os.environ.pop(REMOTE, "")
+    with _fetched(url, tag) as repo:
+        experiment = _queued(repo, tag)
+        again = prepared(repo, experiment, (), {})
+        options = replace(_options(experiment, keep=keep), parameters=again.parameters)
+        outcome = _run(repo, experiment, again.command, options, _settings(repo))
+        with blocked():  # Slurm ends everyone who is left
+            remote = Remote.of(repo, url, Patience(), is_pushed_to=True)
+            left = store.find(repo, tag)
+            if left:
+                refused = remote.replace({tag: experiment.tag_object})
+                if refused:
+                    raise RemoteFailed(f"{remote} did not take {tag}: {refused[tag]}")
+            else:
+                remote.delete([experiment])
+    return outcome
+
+
+def _place() -> int:
+    """Return our place in the job array that we are in, 0 if we are in none."""
+    return int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0)
+
+
+def _queued(repo: Repo, tag: str) -> Experiment:
+    """Return the experiment, which waits for us: also if it ran already, and was killed without warning."""
+    experiment = store.find(repo, tag)
+    if experiment is None or experiment.is_finished:
+        raise CannotRerun(f"{tag} was removed, or has ended, while its job waited; nothing is run")
+    return experiment
+
+
+def _options(experiment: Experiment, **more: Any) -> Options:
+    code: Mapping[str, Any] = {**experiment.record.get("code", {}), "commit": experiment.commit}
+    links = more.pop("links", [])
+    return Options(parameters={}, code=code, links=links, queued=experiment, job=slurm.our_job_id(), **more)
+
+
+def _run(repo: Repo, experiment: Experiment, command: list[str] | Any, options: Options, settings: Settings) -> Outcome:
+    """Run on the recorded code, whose tree has to be the one in the record, in the recorded directory."""
+    directory = prepared(repo, experiment, command, options.parameters).repo
+    tree = store.tree_of(repo, experiment.commit)
+    if options.code and options.code.get("tree") != tree:
+        raise CannotRerun(f"the code of {experiment.tag} has the tree {tree}, not that of its record; nothing is run")
+    return run(directory, command, options, settings, on_start=lambda *_: None)
+
+
+def _settings(repo: Repo) -> Settings:
+    return Settings.from_config(config(repo))
+
+
+@contextmanager
+def _fetched(url: str, tag: str) -> Iterator[Repo]:
+    """Give a repository of this node's own that has a tag of the remote one, for the body."""
+    folder = Path(tempfile.mkdtemp(prefix="experimenter-"))
+    try:
+        top = folder / "repo"
+        top.mkdir()
+        with interruptible():
+            _git_init(top)
+            repo = find_repo(top)
+            ref = store.ref(tag)
+            done = transfer(repo, ["fetch", "--quiet", "--no-tags", "--depth=1", "--", url, f"{ref}:{ref}"], Patience())
+        if done.status:
+            remote = Remote(repo=repo, name=url, place=url, patience=Patience())
+            raise RemoteFailed(f"cannot fetch {tag} from {remote}", details=done.said)
+        os.chdir(top)
+        yield repo
+    finally:
+        os.chdir("/")
+        remove_tree(folder)
+
+
+def _git_init(top: Path) -> None:
+    from experimenter.plumbing.git import run as git
+
+    git(top, ["init", "--quiet", "--template="])

@@ -1,0 +1,140 @@
+"""The door to Slurm: hands jobs over by submitit, and asks and cancels by Slurm's own commands."""
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+from experimenter.errors import BadOption, ExtraMissing, NoSlurm
+from experimenter.process import answer_of
+from experimenter.text import visible
+
+_PATIENCE_S = 60.0
+_WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "CONFIGURING")
+_ALIVE = (*_WAITING, "RUNNING", "SUSPENDED", "COMPLETING", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT")
+_OURS = ("additional_parameters", "array_parallelism", "job_name", "name", "setup", "srun_args", "stderr_to_stdout",
+         "teardown", "use_srun")  # fmt: skip
+
+
+def check(options: Sequence[str]) -> dict[str, Any]:
+    """Return submitit's parameters for `KEY=VALUE` options.
+
+    Raises ExtraMissing without submitit, NoSlurm without Slurm's commands, BadOption for an unknown key, with the
+    nearest one.
+    """
+    if find_spec("submitit") is None:
+        raise ExtraMissing("slurm", needed_for="Slurm")
+    if which("sbatch") is None or which("srun") is None:
+        raise NoSlurm("there is no Slurm here: sbatch is not on the PATH; submit from a login node of the cluster")
+    known = _known()
+    found: dict[str, Any] = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        name = key.removeprefix("slurm_")
+        if not equals or name not in known:
+            from difflib import get_close_matches  # which is seldom needed
+
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(known))}"
+            what = f"there is no key '{visible(key)}'; {hint}" if equals else f"'{visible(option)}' is not KEY=VALUE"
+            raise BadOption(f"--slurm: {what}")
+        found[name] = _value(value)
+    return found
+
+
+def submit(
+    folder: Path,
+    words: Sequence[str],
+    *,
+    name: str,
+    count: int = 1,
+    at_a_time: int = 1,
+    requeue: bool = False,
+    parameters: Mapping[str, Any],
+) -> str:
+    """Submit a job that runs words on a node, an array of `count` if that is more than 1; return its id.
+
+    What Slurm itself has to say of it goes into `folder`. Raises NoSlurm with what sbatch says.
+    """
+    import submitit
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    # At the time limit Slurm sends SIGTERM; the SIGUSR2 of submitit would end the command 90 s before it.
+    more: dict[str, Any] = {} if "signal_delay_s" in parameters else {"signal": "CONT@1"}
+    more |= {"requeue": True} if requeue else {}
+    executor = submitit.SlurmExecutor(folder=folder)
+    wanted = executor._convert_parameters({"name": name, **parameters})
+    wanted = {"time": None, **wanted}  # else it is 5 minutes
+    try:
+        executor.update_parameters(
+            **wanted, array_parallelism=at_a_time, additional_parameters=more, stderr_to_stdout=True
+        )
+        if count > 1:
+            executor.parameters["map_count"] = count
+        # Our words instead of a pickled function: a node may have nothing in common with us but Slurm.
+        return str(executor._submit_command(shlex.join(words)).job_id)
+    except (FailedJobError, FailedSubmissionError, ValueError, AssertionError) as error:
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = next((line for line in said if "error:" in line), said[-1] if said else "it said nothing")
+        raise NoSlurm(f"Slurm did not take the job: {visible(reason)}") from error
+
+
+def states() -> dict[str, str] | None:
+    """Return the state of each of our jobs that Slurm knows, by its id, `123` or `123_4`; nothing without an answer.
+
+    Asked is squeue(1): sacct(1) needs a database that many clusters do not have.
+    """
+    answer = _ask("squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i %T")
+    if answer is None:
+        return None
+    return dict(line.split() for line in answer.splitlines() if line.count(" ") == 1)
+
+
+def is_alive(state: str | None) -> bool:
+    """Say whether a job in this state may still run."""
+    return state in _ALIVE
+
+
+def is_waiting(state: str | None) -> bool:
+    """Say whether a job in this state has not started, or is to start again."""
+    return state in _WAITING
+
+
+def cancel(job_id: str, *, signal_name: str = "") -> bool:
+    """Cancel a job, or send its processes a signal; say whether Slurm took that."""
+    options = ["--signal", signal_name] if signal_name else []
+    return _ask("scancel", *options, job_id) is not None
+
+
+def is_requeued() -> bool:
+    """Say whether the job that we are in is being ended to be run once more."""
+    answer = _ask("scontrol", "show", "job", os.environ.get("SLURM_JOB_ID", ""))
+    restarts = re.search(r"\bRestarts=(\d+)", answer or "")
+    return restarts is not None and int(restarts[1]) > int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+
+
+def our_job_id() -> str:
+    """Return the id of the job that we are in."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+
+
+def _ask(*words: str) -> str | None:
+    return answer_of(words, env=os.environ, timeout_s=_PATIENCE_S)
+
+
+def _known() -> set[str]:
+    """Return the keys that can be given: submitit's own, and its names for all clusters."""
+    from submitit.slurm.slurm import SlurmExecutor
+
+    return {*SlurmExecutor._valid_parameters(), *SlurmExecutor._equivalence_dict()} - set(_OURS)
+
+
+def _value(text: str) -> Any:
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    return {"true": True, "false": False}.get(text.lower(), text)

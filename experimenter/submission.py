@@ -1,0 +1,171 @@
+"""The story of a submission: the code state is stored, experiments are queued on it, and Slurm gets a job for them."""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from experimenter import jobs, names, queued, registry, share, slurm, snapshot, store
+from experimenter.errors import CannotRerun, ExperimenterError, RefMoved
+from experimenter.limits import Limits
+from experimenter.plumbing import Repo, delete_refs
+from experimenter.plumbing.transfer import Patience
+from experimenter.remote import Remote
+from experimenter.run import Options
+from experimenter.settings import Settings
+from experimenter.signals import blocked, interruptible
+from experimenter.state import StateFolder, remove_tree
+from experimenter.storable import REDACTED, dumps, redacted
+from experimenter.store import Experiment
+from experimenter.text import from_native
+
+_log = logging.getLogger("experimenter")
+REMOTE = "EXPERIMENTER_JOB_REMOTE"  # in the environment of a job: a URL may hold a password
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one experiment of a submission runs; `shown` is the command as its record has it."""
+
+    command: Sequence[str]
+    shown: Sequence[str]
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked of the cluster: Slurm's parameters, and how many experiments of a sweep run at a time.
+
+    The node takes the code from `remote`, an empty name standing for the default one, or from the shared repository.
+    """
+
+    parameters: Mapping[str, Any]
+    requeue: bool = False
+    at_a_time: int = 1
+    remote: str | None = None
+
+
+def code_state(repo: Repo, options: Options, settings: Settings) -> dict[str, Any]:
+    """Store the code state for a submission, and return what a record says of it."""
+    state = StateFolder.of(repo)
+    limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=options.allow_secrets)
+    state.make()
+    folder = registry.make_unborn(state.runs)
+    try:
+        with interruptible():
+            return snapshot.take(repo, limits, scratch=folder / "index").to_record()
+    finally:
+        remove_tree(folder)
+
+
+def submit(
+    repo: Repo,
+    code: Mapping[str, Any],
+    works: Sequence[Work],
+    options: Options,
+    settings: Settings,
+    asked: Asked,
+    *,
+    python: str,
+    sweep: str | None = None,
+) -> list[Experiment]:
+    """Queue experiments on a code state and submit them in one job, or one array; return them as they are now.
+
+    Whatever fails, nothing of it stays. Raises NoSlurm, and what a push raises.
+    """
+    remote = None
+    if asked.remote is not None:
+        _check_for_remote(works, options)
+        remote = Remote.of(repo, asked.remote, Patience(), is_pushed_to=True)
+    found: list[Experiment] = []
+    folder = None
+    try:
+        with interruptible():
+            found += _queue(repo, code, works, options, sweep)
+            tags = [one.tag for one in found]
+            id_ = f"{sweep}-{os.urandom(4).hex()}" if sweep else found[0].id
+            spec = _spec(repo, works, options, settings, sweep, remote)
+            folder = jobs.create(StateFolder.of(repo), id_, tags, **spec)
+            if remote:
+                share.push(repo, remote, tags, max_size_bytes=settings.max_push_size_bytes)
+            with blocked():  # a job that nobody knows of would be lost
+                words = [python, "-m", "experimenter", "_job"]
+                words += ["--from-remote", tags[0], *(["--keep"] if options.keep else [])] if remote else [str(folder)]
+                jobs.save_job_id(folder, _hand_over(folder, words, tags, asked, name=sweep or tags[0], remote=remote))
+    except BaseException:
+        with contextlib.suppress(RefMoved):
+            delete_refs(repo, {store.ref(one.tag): one.tag_object for one in found})
+        if remote:
+            with contextlib.suppress(ExperimenterError):
+                remote.delete(found)
+        if folder:
+            _drop(folder)
+        raise
+    return found
+
+
+def _queue(
+    repo: Repo, code: Mapping[str, Any], works: Sequence[Work], options: Options, sweep: str | None
+) -> Iterator[Experiment]:
+    """Yield the experiments, whose tags follow each other by a microsecond."""
+    now = datetime.now(UTC)
+    name = options.name or names.from_command(works[0].command)
+    for place, work in enumerate(works):
+        yield queued.queue(
+            repo, code, name=name, now=now + timedelta(microseconds=place), description=options.description,
+            command=[from_native(word) for word in work.shown], parameters=dict(work.parameters), sweep=sweep,
+        )  # fmt: skip
+
+
+def _spec(
+    repo: Repo, works: Sequence[Work], options: Options, settings: Settings, sweep: str | None, remote: Remote | None
+) -> dict[str, Any]:
+    """Return what a node that shares our file system has to know beside the records."""
+    file = options.results_file
+    return {
+        "top": str(repo.top),
+        "sweep": sweep,
+        "remote": remote and remote.name,
+        "commands": [list(work.command) for work in works] if not remote else [],
+        "parameters": [dict(work.parameters) for work in works] if not remote else [],
+        "links": list(options.links or ()),
+        "results_file": file and str(file),
+        "keep": options.keep,
+        "push_to": options.push_to,
+        "grace_s": settings.grace_s,
+    }
+
+
+def _hand_over(
+    folder: Path, words: Sequence[str], tags: Sequence[str], asked: Asked, *, name: str, remote: Remote | None
+) -> str:
+    """Give Slurm the job; return its id."""
+    if remote:
+        os.environ[REMOTE] = remote.url
+    place = Path(tempfile.gettempdir()) if remote else folder  # a folder that the node has, too
+    try:
+        return slurm.submit(
+            place, words, name=name, count=len(tags), at_a_time=asked.at_a_time, requeue=asked.requeue,
+            parameters=asked.parameters,
+        )  # fmt: skip
+    finally:
+        os.environ.pop(REMOTE, None)
+
+
+def _check_for_remote(works: Sequence[Work], options: Options) -> None:
+    """Raise CannotRerun for what would not reach a node that has nothing but the tag."""
+    if any(REDACTED in dumps(redacted(dict(work.parameters))) or REDACTED in " ".join(work.shown) for work in works):
+        raise CannotRerun("a secret parameter is not in the tag, so that --from-remote cannot bring it to the node")
+    if options.links:
+        raise CannotRerun("--link is for a node that shares the repository, not for --from-remote")
+
+
+def _drop(folder: Path) -> None:
+    remove_tree(folder)
+    with contextlib.suppress(OSError):  # others are left
+        folder.parent.rmdir()
