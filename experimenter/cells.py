@@ -11,7 +11,7 @@ from experimenter import store
 from experimenter.params import nested
 from experimenter.plumbing import Repo
 from experimenter.record import Record
-from experimenter.storable import flattened, merged, redacted, redacted_command, without_users
+from experimenter.storable import flattened, merged, public, redacted, redacted_command, without_users
 from experimenter.template import filled
 from experimenter.text import from_bytes, from_native
 
@@ -160,49 +160,43 @@ class Identities:
     def sweep(self) -> str:
         """The sweep's id: the same for the same plan on the same code, in the same directory."""
         words = redacted_command([from_native(word) for word in self.plan.command])
-        base = _public(self.plan.base)
+        base = public(self.plan.base)
         return _digest([self.tree, self._directory, words, self.plan.is_template, base, self.plan.line])[:8]
 
     def key(self, parameters: Mapping[str, Any]) -> str:
         """Return what tells a cell from all others: its code, command, directory and parameters, as recorded."""
         words = self.plan.words(redacted(dict(parameters)))
         command = without_users(redacted_command([from_native(word) for word in words]))
-        return _digest([self.tree, command, self._directory, _public(parameters)])
+        return _digest([self.tree, command, self._directory, public(parameters)])
 
     def done(self, keys: Collection[str]) -> dict[str, str]:
         """Return the tag of the newest completed record of each of these cells that has one.
 
         Of a record of this very sweep, parameters count that the sweep gave, not those that a script has added.
         """
-        sweep, ours, found = self.sweep, self._paths(), {}
+        found = {}
         for experiment in store.each(self.repo, store.tag_objects(self.repo, tree=self.tree)):
-            record = experiment.record
-            if record.status == "completed":
-                parameters = record.parameters
-                if record.get("sweep") == sweep:
-                    parameters = _only(ours, parameters)
-                key = self._key_of(record, parameters)
+            if experiment.status == "completed":
+                key = self.key_of(experiment.record)
                 if key in keys:
                     found[key] = experiment.tag
         return found
 
+    def key_of(self, record: Record) -> str:
+        """Return what tells the cell of a record from all others."""
+        is_ours = record.get("sweep") == self.sweep
+        parameters = _only(self._paths(), record.parameters) if is_ours else record.parameters
+        return _digest([self.tree, record.get("command"), record.get("directory"), parameters])
+
     @property
     def _directory(self) -> str:
         return from_bytes(self.repo.prefix.rstrip(b"/")) or "."
-
-    def _key_of(self, record: Record, parameters: Mapping[str, Any]) -> str:
-        return _digest([self.tree, record.get("command"), record.get("directory"), parameters])
 
     def _paths(self) -> list[tuple[str, ...]]:
         """Return the paths of the parameters that the cells have."""
         axes = list(self.plan.axes)
         base = (path for path, _ in flattened(self.plan.base))
         return axes + [path for path in base if not any(path[: len(axis)] == axis for axis in axes)]
-
-
-def _public(parameters: Mapping[str, Any]) -> Any:
-    """Return parameters as a record has them."""
-    return without_users(redacted(dict(parameters)))
 
 
 def _only(paths: Sequence[tuple[str, ...]], parameters: Mapping[str, Any]) -> dict[str, Any]:

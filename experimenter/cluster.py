@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from experimenter import jobs, leftovers, names, registry, slurm, store
+from experimenter.cells import Identities
 from experimenter.entry import Phase
 from experimenter.errors import ExperimenterError, NotStopped, RefMoved
 from experimenter.find import find
@@ -45,6 +46,12 @@ def job_states(repo: Repo) -> dict[str, tuple[Job, str]]:
     alive = jobs.alive(StateFolder.of(repo))
     known = (slurm.states() or {}) if alive else {}
     return {job.tag: (job, known.get(job.job_id, "UNKNOWN")) for job in alive}
+
+
+def on_their_way(repo: Repo, known: Identities) -> set[str]:
+    """Return the keys of cells that wait for the cluster, or run on it."""
+    tags = {job.tag: store.ref(job.tag) for job in jobs.alive(StateFolder.of(repo)) if job.sweep == known.sweep}
+    return {known.key_of(experiment.record) for experiment in store.each(repo, tags)}
 
 
 def settle_jobs(repo: Repo) -> None:
@@ -118,7 +125,8 @@ def _outcome(repo: Repo, job: Job, *, keep: bool) -> Cancelled:
 
 def _settle(repo: Repo, job: Job, *, keep: bool = False, status: str = "interrupted") -> None:
     """Finish or remove what a job has left that is gone; the caller holds the lock."""
-    _save_what_slurm_said(repo, job)
+    if not ending_of(repo, job.tag):
+        _save_what_slurm_said(repo, job)
     settings = Settings.from_config(config(repo))
     entry = registry.entry_of(repo, job.tag)
     if entry:
@@ -166,9 +174,8 @@ def _save_what_slurm_said(repo: Repo, job: Job) -> None:
     """Add to the experiment's log what Slurm, and we on the node, said outside of it: why a job never started."""
     log = StateFolder.of(repo).log(job.id)
     for file in sorted(job.folder.glob(f"{job.job_id}*.out")):
-        said = file.read_bytes()[-_TAIL_BYTES:]
-        if said and not log.exists():
-            log.write_bytes(said)
+        with log.open("ab") as whole:
+            whole.write(file.read_bytes()[-_TAIL_BYTES:])
 
 
 def wait_for(repo: Repo, tag: str) -> int:

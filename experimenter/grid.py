@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from experimenter.errors import BadParameters
 from experimenter.params import assigned, from_file, from_yaml, nested
-from experimenter.storable import dumps, is_secret, merged
+from experimenter.storable import dumps, is_secret, merged, public
 from experimenter.text import columns_of, visible
 
 _CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*\((.*)\)\s*", re.DOTALL)
@@ -26,11 +26,11 @@ Number = int | float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
-    """The values of one parameter, in their order; those of a range have its `step`."""
+    """The values of one parameter, in their order: evenly spaced numbers if it `is_range`."""
 
     path: tuple[str, ...]
     values: Sequence[Any]
-    step: Number | None = None
+    is_range: bool = False
 
     @property
     def key(self) -> str:
@@ -119,13 +119,16 @@ def _assigned(text: str) -> Axis:
 
 def _check(axis: Axis) -> None:
     if isinstance(axis, Interval):
+        if is_secret(axis.path[-1]):
+            raise BadParameters(f"{visible(axis.key)} is kept out of records, so that nothing can be learned of it")
         return
     (shown, count), *_ = Counter(map(dumps, axis.values)).most_common(1)
     if count > 1:
         raise BadParameters(f"the grid has the value {visible(shown)} of {visible(axis.key)} twice")
-    if len(axis.values) > 1 and any(map(is_secret, axis.path[-1:])):
+    recorded = {dumps(public({axis.path[-1]: value})) for value in axis.values}
+    if len(recorded) < len(axis.values):
         raise BadParameters(
-            f"{visible(axis.key)} is kept out of records, so that its values could not be told apart; give it one value"
+            f"{visible(axis.key)}: what tells its values apart is kept out of records; give it one value"
         )
 
 
@@ -138,7 +141,7 @@ def _read(path: tuple[str, ...], text: str, before: str) -> Axis:
     name, (start, end) = call[1], call.span(2)
     if name not in _FUNCTIONS:
         close = get_close_matches(name, _FUNCTIONS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(_FUNCTIONS)}"
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(_FUNCTIONS)}."
         reader.fail(f"there is no function {name}; {hint} Text stands in quotes", call.start(1))
     parts = reader.parts(start, end) if text[start:end].strip() else []
     if not parts:
@@ -153,6 +156,8 @@ def _read(path: tuple[str, ...], text: str, before: str) -> Axis:
     if name == "log" and numbers[0] <= 0:
         reader.fail("log(a,b) takes numbers above 0", parts[0][0])
     low, high = (_plain(number, is_whole=all(map(_is_whole, numbers))) for number in numbers)
+    if not math.isfinite(high - low):
+        reader.fail("these numbers are too large", start)
     return Interval(path=path, low=low, high=high, is_log=name == "log")
 
 
@@ -174,7 +179,7 @@ def _range(
         reader.fail(f"this range has more than {_LONGEST_RANGE:,} values", parts[0][0])
     is_whole = all(map(_is_whole, numbers))
     values = [_plain(start + place * step, is_whole=is_whole) for place in range(count)]
-    return Values(path=path, values=values, step=_plain(step, is_whole=is_whole))
+    return Values(path=path, values=values, is_range=True)
 
 
 def _is_whole(number: Decimal) -> bool:
@@ -220,6 +225,9 @@ class _Reader:
 
     def value(self, start: int, end: int) -> Any:
         """Return a value, which is YAML."""
+        call = _CALL.fullmatch(self._text[start:end])
+        if call and call[1] in _FUNCTIONS:
+            self.fail(f"{call[1]}(…) stands alone; as text it stands in quotes", start)
         try:
             return from_yaml(self._text[start:end], "")
         except BadParameters as error:

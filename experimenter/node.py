@@ -18,9 +18,10 @@ from experimenter.rerun import prepared
 from experimenter.run import Options, Outcome, run
 from experimenter.settings import Settings
 from experimenter.signals import blocked, interruptible
-from experimenter.state import StateFolder, remove_tree
+from experimenter.state import StateFolder, remove_tree, write_json
 from experimenter.store import Experiment
 from experimenter.submission import REMOTE
+from experimenter.text import visible
 
 
 def work(folder: Path) -> Outcome:
@@ -38,16 +39,33 @@ def work(folder: Path) -> Outcome:
     options = _options(experiment, keep=spec["keep"], links=spec["links"], results_file=file and Path(file))
     command, parameters = spec["commands"][place], spec["parameters"][place]
     settings = replace(_settings(repo), grace_s=spec["grace_s"])
-    outcome = _run(repo, experiment, command, replace(options, parameters=parameters), settings)
+    try:
+        outcome = _run(repo, experiment, command, replace(options, parameters=parameters), settings)
+    except ExperimenterError as error:
+        _note_failure(repo, experiment, error)
+        raise
     if outcome.status != "queued":
         if outcome.experiment and spec["push_to"] is not None:
             from experimenter import share
 
             share.push_unasked(repo, outcome.tag, settings, to=spec["push_to"])
-        job = jobs.job_of(StateFolder.of(repo), outcome.tag)
-        if job:
-            job.forget()
+        _forget(repo, outcome.tag)
     return outcome
+
+
+def _note_failure(repo: Repo, experiment: Experiment, error: ExperimenterError) -> None:
+    """Say beside the log, and in it, why a command was never started."""
+    state = StateFolder.of(repo)
+    with state.log(experiment.id).open("a") as log:
+        log.write(f"experimenter: {visible(str(error.message))}\n")
+    ending = {"tag": experiment.tag, "status": "failed", "exit_code": error.exit_status, "is_kept": False}
+    write_json(state.ending(experiment.id), ending, is_durable=False)
+    _forget(repo, experiment.tag)
+
+
+def _forget(repo: Repo, tag: str) -> None:
+    if job := jobs.job_of(StateFolder.of(repo), tag):
+        job.forget()
 
 
 def work_from_remote(first: str, *, keep: bool = False) -> Outcome:

@@ -57,6 +57,7 @@ class Study:
         self._base = base
         self._goal = goal
         self._study = _open_study(StateFolder.of(known.repo), known.sweep, goal)
+        self._lock = _Lock(StateFolder.of(known.repo).path / "studies" / f"{known.sweep}.next.lock")
         self._chosen: dict[str, list[int]] = {}  # the trials of each cell that goes on: one may be chosen twice
         self._again: list[Job] = []
         self._settle_lost()
@@ -81,6 +82,10 @@ class Study:
         """Return a cell that is to be run now, if there is one."""
         if self._again:
             return self._again.pop()
+        with self._lock:  # or two sweeps at once would both choose the same as the next one
+            return self._choose()
+
+    def _choose(self) -> Job | None:
         trials = self._trials()
         number = len(trials) + 1
         if number > self._goal.trials:
@@ -208,6 +213,12 @@ class _Lock:
         """Let others have it."""
         os.close(self._descriptor)
 
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
 
 def _sampler(seed: int | None) -> "optuna.samplers.BaseSampler":
     import optuna
@@ -232,9 +243,8 @@ def _distributions(axes: Sequence[Axis]) -> "dict[str, optuna.distributions.Base
             is_whole = isinstance(axis.low, int) and isinstance(axis.high, int)
             kind = IntDistribution if is_whole else FloatDistribution
             found[axis.key] = kind(axis.low, axis.high, log=axis.is_log)
-        elif len(axis.values) > 1 and axis.step is not None:
-            kind = IntDistribution if isinstance(axis.step, int) else FloatDistribution
-            found[axis.key] = kind(min(axis.values), max(axis.values), step=abs(axis.step))
+        elif len(axis.values) > 1 and axis.is_range:
+            found[axis.key] = IntDistribution(0, len(axis.values) - 1)  # the places of values, which are exact
         elif len(axis.values) > 1:
             found[axis.key] = CategoricalDistribution([_choice(value) for value in axis.values])
     return found
@@ -251,7 +261,9 @@ def _value(axis: Axis, chosen: Mapping[str, Any]) -> Any:
         assert isinstance(axis, Values)
         return axis.values[0]
     value = chosen[axis.key]
-    if isinstance(axis, Values) and axis.step is None:
+    if isinstance(axis, Values) and axis.is_range:
+        return axis.values[value]
+    if isinstance(axis, Values):
         return next(one for one in axis.values if type(_choice(one)) is type(value) and _choice(one) == value)
     return value
 

@@ -83,6 +83,8 @@ def running(repo: Repo, states: Mapping[str, tuple[Job, str]]) -> list[Running]:
         time.sleep(_MEASURED_S)
     shown = []
     for entry in found:
+        if entry.tag in tags and not entry.exists:
+            continue  # it has ended meanwhile
         usage: dict[str, Any] = {}
         if entry.tag in members:
             used = usage_of(members[entry.tag])

@@ -149,7 +149,8 @@ def push_together(repo: Repo, tags: Sequence[str], settings: Settings, *, to: st
         why = "a signal came" if isinstance(error, Interrupted) else str(error)
         _log.warning("the sweep was not pushed, 'experimenter push' sends it later: %s", why)
         return
-    _log.info("pushed %d experiments to %s", len(shared.tags), visible(str(remote)))
+    count = "1 experiment" if len(shared.tags) == 1 else f"{len(shared.tags)} experiments"
+    _log.info("pushed %s to %s", count, visible(str(remote)))
     for tag in [*shared.conflicts, *shared.refused]:
         _log.warning("%s was not pushed: %s", tag, shared.refused.get(tag, "another finished record is there"))
 

@@ -1,10 +1,12 @@
-"""Slots: so many pieces of work at a time, each in a forked process that leads a process group of its own."""
+"""Slots: so many pieces of work at a time, each in a forked process that leads a session of its own."""
 
 import contextlib
+import math
 import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Generic, Self, TypeVar
@@ -28,6 +30,7 @@ class Slots(Generic[Item]):
     def __init__(self, count: int) -> None:
         self.count = count
         self.received: list[int] = []
+        self.received_s = math.inf  # when the first of them came, by time.monotonic()
         self._working: dict[int, tuple[Item, int, int]] = {}  # by pid: what, the slot, and where its report comes from
         self._previous: dict[int, Any] = {}
 
@@ -56,6 +59,11 @@ class Slots(Generic[Item]):
         return [item for item, _, _ in self._working.values()]
 
     @property
+    def pids(self) -> list[int]:
+        """The processes that work."""
+        return list(self._working)
+
+    @property
     def is_full(self) -> bool:
         """Whether nothing can be started now."""
         return len(self._working) >= self.count
@@ -77,8 +85,6 @@ class Slots(Generic[Item]):
         if not pid:
             self._work(work, slot, sending)
         os.close(sending)
-        with contextlib.suppress(OSError):  # it did so itself, and may have ended
-            os.setpgid(pid, pid)
 
     def wait(self, timeout_s: float | None) -> None:
         """Wait until work may have ended, a signal has come, or the time is over."""
@@ -98,12 +104,15 @@ class Slots(Generic[Item]):
     def send(self, signum: int) -> None:
         """Send a signal to every process of every group."""
         for pid in list(self._working):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            try:
                 os.killpg(pid, signum)
+            except ProcessLookupError:  # it has just been forked, and leads no group yet; or it has ended
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signum)
 
     def _begin(self) -> None:
-        """Be the forked process: signals do what they did before us."""
-        os.setpgid(0, 0)
+        """Be the forked process: signals do what they did before us, and no terminal can be asked or suspend us."""
+        os.setsid()
         signal.set_wakeup_fd(-1)
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
@@ -118,9 +127,10 @@ class Slots(Generic[Item]):
 
     def _pass_on(self, signum: int, _frame: FrameType | None) -> None:
         self.received.append(signum)
+        self.received_s = min(self.received_s, time.monotonic())
         self.send(signum)
 
     def _suspend(self, _signum: int, _frame: FrameType | None) -> None:
-        self.send(signal.SIGTSTP)
+        self.send(signal.SIGSTOP)  # a terminal's SIGTSTP is not for other sessions
         os.kill(os.getpid(), signal.SIGSTOP)
         self.send(signal.SIGCONT)

@@ -189,6 +189,13 @@ def without_users(value: Any) -> Any:
     return [without_users(item) for item in value] if isinstance(value, list) else value
 
 
+def public(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return storable parameters as a record has them: without secrets."""
+    found = without_users(redacted(dict(parameters)))
+    assert isinstance(found, dict)
+    return found
+
+
 def merged(*mappings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the mappings as one: later ones override earlier ones key by key, deeply."""
     result: dict[str, Any] = {}

@@ -4,10 +4,11 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from shutil import which
 from typing import Any, Protocol
 
 from experimenter import snapshot, store, sweeps
@@ -21,7 +22,7 @@ from experimenter.signals import interruptible
 from experimenter.slots import Slots
 from experimenter.state import StateFolder, remove_tree
 from experimenter.storable import dumps, redacted, redacted_command
-from experimenter.text import from_native
+from experimenter.text import from_native, visible
 from experimenter.tree import Tree
 from experimenter.worker import Worker
 
@@ -79,6 +80,7 @@ def sweep(
 
     A cell that somebody else runs is waited for. Raises ExperimenterError from before the first cell.
     """
+    _check_command(plan)
     with _code_state(repo, plan, options, settings) as (worker, since, code):
         known = Identities(repo=repo, plan=plan, tree=code["tree"])
         cells = source(known)
@@ -95,6 +97,13 @@ def sweep(
         tags = known.done(set(cells.keys))
         found = [tags[key] for key in cells.keys if key in tags]
         return Outcome(progress=work.progress, tags=found, best=cells.best(), ended_by=ended_by)
+
+
+def _check_command(plan: Plan) -> None:
+    """Raise ExperimenterError for a command that no cell would find on the PATH."""
+    program = plan.command[0]
+    if not plan.is_template and "/" not in program and which(program) is None:
+        raise ExperimenterError(f"there is no command '{visible(program)}'; check the spelling and the PATH")
 
 
 @contextmanager
@@ -155,7 +164,9 @@ class _Work:
                 if not slots.working and (is_ending or not self._elsewhere):
                     self._save()
                     return slots.received[0] if slots.received else None
-                slots.wait(_LOOK_AGAIN_S if self._elsewhere else self.watch.pause_s)
+                slots.wait(_LOOK_AGAIN_S if self._elsewhere or slots.received else self.watch.pause_s)
+                if time.monotonic() - slots.received_s >= self.settings.grace_s:
+                    self._kill(slots.pids)
                 for job, report in slots.ended():
                     self._take(job, report, is_ending=bool(slots.received) or sweeps.is_stopped(self.worker))
                 self._look_elsewhere()
@@ -186,6 +197,12 @@ class _Work:
         self.source.told(ended)
         self._save()
         self.watch.ended(ended, self.progress)
+
+    def _kill(self, pids: Sequence[int]) -> None:
+        """Kill the commands of our cells, with all that they have started: the grace is over."""
+        for entry in sweeps.cells(self.repo, self.worker.sweep):
+            if entry.pid_file.wrapper.pid in pids and entry.pid_file.command:
+                entry.tree.kill()
 
     def _save(self) -> None:
         self.progress.done, self.progress.failed = self.source.done, self.source.failed
@@ -220,7 +237,7 @@ class _Work:
         except Interrupted:
             said = {"fate": "interrupted"}
         except (ExperimenterError, OSError) as error:
-            said = {"fate": "refused", "message": str(error)}
+            said = {"fate": "refused", "message": error.message if isinstance(error, ExperimenterError) else str(error)}
         return dumps({**said, "warnings": warnings}).encode()
 
     def _run_in(self, job: Job, slot: int) -> dict[str, Any]:
@@ -229,8 +246,8 @@ class _Work:
         options = replace(self.options, parameters=job.parameters, shown=shown, cell=cell, push_to=None)
         words = self.plan.words(job.parameters)
         outcome = run(self.repo, words, options, self.settings, on_start=lambda *_: None)
-        if outcome.ended_by:
-            Tree(tag=outcome.tag).kill()  # what it has left behind
+        if outcome.ended_by or self.options.links is not None:
+            Tree(tag=outcome.tag).kill()  # what it has left behind, and would write into the next cell's work tree
         results = outcome.experiment.results if outcome.experiment else {}
         return {
             "fate": outcome.status,

@@ -55,6 +55,7 @@ def join(repo: Repo, worker: Worker, unborn: Path) -> int:
         worker.folder.parent.mkdir(exist_ok=True)
         if not any(one.sweep == worker.sweep for one in workers(repo)):
             (worker.folder.parent / _STOPPED).unlink(missing_ok=True)
+        state.ending(worker.sweep).unlink(missing_ok=True)
         unborn.rename(worker.folder)
         worker.save()
         journal = worker.folder.parent / _JOURNAL

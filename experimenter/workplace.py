@@ -42,8 +42,6 @@ class Workplace:
         caller to remove what was made so far.
         """
         env = _environment(begun, parameters)
-        if cell:
-            env[environment.SWEEP] = cell.worker.sweep
         if links is None:
             return cls(env=env, results_file=results_file)
         from experimenter.editable import python_path  # most runs can do without these two
@@ -83,5 +81,6 @@ def _environment(begun: live.Live, parameters: Mapping[str, Any]) -> dict[str, s
         environment.COMMIT: experiment.commit,
         environment.PARAMS_FILE: str(entry.parameters),
         environment.RESULTS_FILE: str(entry.results),
+        **({environment.SWEEP: experiment.record["sweep"]} if "sweep" in experiment.record else {}),
     }
     return {**environment.without_ours(os.environ), **variables, **identity}

@@ -113,7 +113,8 @@ def _located(path: Path) -> Path:
 
 def _register(original: Repo, commit: str, place: Path) -> None:
     """Make a linked work tree without files; what git cannot make it removes itself."""
-    words = ("worktree", "add", "--detach", "--no-checkout", "--quiet", "--", str(place), commit)
+    # By force, since whoever used a shared one before may have removed it.
+    words = ("worktree", "add", "--force", "--detach", "--no-checkout", "--quiet", "--", str(place), commit)
     original.git("-c", "worktree.useRelativePaths=false", *words)
 
 

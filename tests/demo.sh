@@ -30,10 +30,11 @@ if step experimenter run --name broken --params configs/iris.yaml -p lr=-1 -- $t
     echo "the broken run should have failed" >&2
     exit 1
 fi
+step experimenter sweep --params configs/iris.yaml --grid configs/iris-grid.yaml -j 2 --sort accuracy --reverse -- $train
 step experimenter list
 code=$(git for-each-ref --format='%(*objectname)' 'refs/tags/exp_wide_*')
 step experimenter -c "$code"
 step experimenter show wide
 step git status --short
 
-test "$(experimenter list --json | grep -c '"status": "completed"')" = 3
+test "$(experimenter list --json | grep -c '"status": "completed"')" = 7

@@ -103,9 +103,10 @@ class TestGrid:
 
         lines = done.stderr.splitlines()
         assert lines[0] == f"Note: sweep {sweep_id(done)}: 6 cells"
-        assert {re.sub(r"^\[\d/6\] |\(\w+\)", "", line) for line in lines[1:]} == {
+        assert {re.sub(r"^\[\d/6\] |\(\w+\)", "", line) for line in lines[1:-1]} == {
             f"lr={lr} seed={seed}: completed : score={seed * 10}" for lr in (0.1, 0.01) for seed in range(3)
         }
+        assert lines[-1] == f"Note: sweep {sweep_id(done)}: 6 of 6 cells done"
         table = done.stdout.splitlines()
         assert [line.split()[-1] for line in table] == ["score", "20", "20", "10", "10", "0", "0"]
 
@@ -153,6 +154,25 @@ class TestGrid:
         logs = [experimenter("logs", one["id"]).stdout for one in records()]
         assert logs == ["--lr=0.1 {x} hush\n", "--lr=0.001 {x} hush\n"]
 
+    @pytest.mark.parametrize("grid", ["a=http://u:p@h/x,http://v:q@h/x", "a={password: x},{password: y}"])
+    def test_values_that_records_do_not_tell_apart_are_refused(self, repo: Path, grid: str) -> None:
+        done = sweep("-p", grid, command=("true",))
+
+        assert (done.returncode, done.stderr.partition(";")[0]) == (
+            1,
+            "Error: a: what tells its values apart is kept out of records",
+        )
+        assert tags() == []
+
+    def test_no_secret_is_printed(self, repo: Path) -> None:
+        grid = ("-p", "a=http://u:s3cret@h/x", "-p", "api_key=s3cret", "-p", "x=1,2")
+        printed = [
+            sweep(*grid, *words, command=("true",))
+            for words in ([], ["--dry-run"], ["--dry-run", "--json"], ["--json"])
+        ]
+
+        assert "s3cret" not in "".join(done.stdout + done.stderr for done in printed)
+
     def test_a_grid_file_lies_over_files_of_parameters(self, repo: Path) -> None:
         Path("base.yaml").write_text("lr: 1\nmodel: {depth: 1, width: 8}\n")
         Path("grid.yaml").write_text("model:\n  depth: [2, 3]\n")
@@ -189,7 +209,7 @@ class TestGrid:
                 "Error: cannot read the grid: this range is empty\n  -p x=range(0)\n             ^",
             ),
             (("-p", "x=interval(0,1)"), 1, "Error: x: interval and log are for --optimize"),
-            (("-p", "password=a,b"), 1, "Error: password is kept out of records"),
+            (("-p", "password=a,b"), 1, "Error: password: what tells its values apart is kept out of records"),
             (("-p", "x=range(100001)"), 2, "Error: the grid has 100,001 cells; --yes runs more than 100,000"),
             (("--template", "-p", "x=1"), 1, "Error: there is no parameter lr for {lr}"),
             (("--results", "out.json", "-j", "2", "-p", "x=1"), 2, "Error: cells that run at a time would all write"),
@@ -206,9 +226,15 @@ class TestGrid:
 
     def test_a_cell_whose_command_is_not_there_says_so(self, repo: Path) -> None:
         done = sweep("-p", "x=1", command=("nowhere",))
+        each = sweep("-p", "x=nowhere", "--template", command=("{x}",))
 
-        assert done.returncode == 1
-        assert "[1/1] x=1: refused: there is no command 'nowhere'" in done.stderr
+        assert (done.returncode, done.stderr) == (
+            1,
+            "Error: there is no command 'nowhere'; check the spelling and the PATH\n",
+        )
+        assert each.returncode == 1
+        assert "[1/1] x=nowhere: refused: there is no command 'nowhere'" in each.stderr
+        assert each.stderr.endswith("1 cells done, 1 failed; the same line goes on with it\n")
         assert list(Path(".git/experimenter/runs").iterdir()) == []
 
     def test_a_warning_of_many_cells_is_given_once(self, repo: Path) -> None:
@@ -319,6 +345,34 @@ class TestEnding:
         assert os.WTERMSIG(screen.end()) == signal.SIGINT
         assert (alive(str(tmp_path)), tags()) == ([], [])
 
+    @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+    def test_what_ignores_a_signal_is_killed_after_the_grace(self, repo: Path, tmp_path: Path, signum: int) -> None:
+        script = f"trap '' TERM INT; echo x >> {tmp_path}/started; while true; do sleep 0.1; done"
+        words = ["sweep", "-j", "2", "--grace", "1", "-p", "x=range(4)", "--", "sh", "-c", script]
+        with subprocess.Popen([EXPERIMENTER, *words], stderr=subprocess.DEVNULL) as started:
+            until(lambda: len(cells_started(tmp_path)) == 2, what="two cells")
+            started.send_signal(signum)
+            assert started.wait(60) == -signum
+        assert (alive(str(tmp_path)), tags(), len(cells_started(tmp_path))) == ([], [], 2)
+
+    def test_a_cell_that_asks_on_the_terminal_fails(self, repo: Path, terminal: Callable[..., Terminal]) -> None:
+        screen = terminal(EXPERIMENTER, "sweep", "-p", "x=1", "--", "sh", "-c", "read answer < /dev/tty")
+        screen.expect("x=1: failed with status")
+
+        assert os.WEXITSTATUS(screen.end()) == 1
+
+    def test_a_wait_knows_nothing_of_an_earlier_end(self, repo: Path, tmp_path: Path) -> None:
+        script = f"echo x >> {tmp_path}/started; while test -e {tmp_path}/block; do sleep 0.1; done"
+        first = sweep("-d", "-j", "1", "-p", "x=1", command=("sh", "-c", script)).stdout.strip()
+        assert experimenter("wait", first).returncode == 0
+        (tmp_path / "block").touch()
+        again = sweep("-d", "--again", "-j", "1", "-p", "x=1", command=("sh", "-c", script)).stdout.strip()
+        until(lambda: len(cells_started(tmp_path)) == 2, what="the cell")
+        for pid in alive(script):
+            os.kill(pid, signal.SIGKILL)
+
+        assert (first, experimenter("wait", again).returncode) == (again, 1)
+
     def test_cells_that_survive_a_kill_are_not_run_again(self, repo: Path, tmp_path: Path) -> None:
         with sleepers(tmp_path) as started:
             assert isinstance(started.args, list)
@@ -334,7 +388,7 @@ class TestEnding:
         assert again.returncode == 0, said
         assert sorted(cells_started(tmp_path)) == [str(seed) for seed in range(6)]
         assert len(tags()) == 6
-        assert said.count("was run by another sweep") == 2
+        assert said.count("was run elsewhere, or before") == 2
 
     def test_two_equal_sweeps_at_once_share_the_cells(self, ran: Callable[[], list[str]]) -> None:
         words = [EXPERIMENTER, "sweep", "-j", "2", "-p", "seed=range(20)", "--", sys.executable, "train.py"]
@@ -414,7 +468,7 @@ class TestEnding:
 
         assert os.WEXITSTATUS(screen.end()) == 1
         last = screen.screen.decode().rpartition("\x1b[K")[2]
-        assert [line.split()[-1] for line in last.split("\r\n") if line] == ["a\x1b[0m", "1", "3"]
+        assert [line.split()[-1] for line in last.split("\r\n") if line] == ["a\x1b[0m", "1", "3", "it"]
 
     def test_ctrl_z_suspends_the_cells_too(self, repo: Path, tmp_path: Path) -> None:
         with sleepers(tmp_path) as started:
@@ -447,6 +501,18 @@ class TestIsolated:
         assert Path("train.py").read_text() != "dirty\n"
         assert sh("git worktree list").count("\n") == 1
         assert Path("data").read_text() == "ignored"
+
+    def test_what_a_cell_leaves_behind_does_not_reach_the_next(self, repo: Path, tmp_path: Path) -> None:
+        script = f"ls >> {tmp_path}/seen; (while true; do echo x > leaked; sleep 0.02; done) > /dev/null 2>&1 &"
+        done = sweep("--isolated", "-j", "1", "-p", "x=range(4)", command=("sh", "-c", script))
+
+        assert done.returncode == 0, done.stderr
+        assert set((tmp_path / "seen").read_text().split()) == {"train.py"}
+
+    def test_a_cell_may_remove_its_work_tree(self, repo: Path) -> None:
+        done = sweep("--isolated", "-j", "1", "-p", "x=range(3)", command=("sh", "-c", 'rm -rf "$PWD"'))
+
+        assert done.returncode == 0, done.stderr
 
     def test_each_slot_has_its_own(self, repo: Path, tmp_path: Path) -> None:
         with sleepers(tmp_path, "--isolated") as started:

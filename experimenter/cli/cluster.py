@@ -9,10 +9,12 @@ import click
 from experimenter.cli.completion import complete_file
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
 from experimenter.cli.run import CommandAtEnd, options_of, parameters_of, with_run_options
+from experimenter.storable import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from experimenter.cells import Identities, Plan, Source
 
 SLURM_OPTIONS = [
     click.option(
@@ -61,7 +63,6 @@ def submit_command(
     speak()
     from experimenter import slurm
     from experimenter.cluster import wait_for
-    from experimenter.storable import redacted
     from experimenter.submission import Asked, Work, code_state, submit
     from experimenter.template import filled
 
@@ -79,6 +80,49 @@ def submit_command(
     click.echo(experiment.id)
     sys.stdout.flush()
     return wait_for(repo, experiment.tag) if wait else 0
+
+
+def submit_sweep(
+    plan: "Plan",
+    source: "Callable[[Identities], Source]",
+    given: "Mapping[str, Any]",
+    *,
+    at_a_time: int,
+    slurm_options: tuple[str, ...],
+    requeue: bool,
+    from_remote: str | None,
+    wait: bool,
+) -> int:
+    """Submit the cells of a grid that are not done, or on their way, as one job array; return our exit status."""
+    from experimenter import names, slurm
+    from experimenter.cells import Identities
+    from experimenter.cluster import on_their_way, while_waiting
+    from experimenter.submission import Asked, Work, code_state, submit
+    from experimenter.sweeps import wait_for_end
+
+    asked = Asked(parameters=slurm.check(slurm_options), requeue=requeue, at_a_time=at_a_time, remote=from_remote)
+    repo = find_current_repo()
+    name = names.from_command(plan.command) if given["name"] is None else given["name"]
+    options, settings = options_of(repo, parameters={}, **{**given, "name": name, "is_isolated": True})
+    settle_leftovers(repo)
+    code = code_state(repo, options, settings)
+    known = Identities(repo=repo, plan=plan, tree=code["tree"])
+    cells, waiting = source(known), on_their_way(repo, known)
+    works = []
+    while job := cells.next():
+        if job.key not in waiting:
+            words, shown = plan.words(job.parameters), plan.words(redacted(dict(job.parameters)))
+            works.append(Work(command=words, shown=shown, parameters=job.parameters))
+    counts = f"{cells.total:,} cells, {cells.done} done already" if cells.done else f"{cells.total:,} cells"
+    click.echo(f"Note: sweep {known.sweep}: {counts}, {len(works):,} submitted", err=True)
+    if works:
+        submit(repo, code, works, options, settings, asked, python=sys.executable, sweep=known.sweep)
+    click.echo(known.sweep)
+    sys.stdout.flush()
+    if not wait:
+        return 0
+    wait_for_end(repo, known.sweep, meanwhile=while_waiting(repo, known.sweep))
+    return 0 if source(known).done == cells.total else 1
 
 
 def _check_options(given: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import click
 from experimenter import ahead
 from experimenter.cli.completion import complete_experiment, complete_name
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
-from experimenter.cli.printing import is_painted, paint, print_json, print_lines, table_width
+from experimenter.cli.printing import is_painted, paint, print_json, print_lines, table_width, tell_of_columns
 
 if TYPE_CHECKING:
     from experimenter.store import Experiment
@@ -204,19 +204,7 @@ def _print_experiments(
     lines, left_out = table_of(found, width=table_width(), columns=columns, only_changed=only_changed, paint=paint)
     print_lines(repo, lines)
     if left_out:
-        _tell_of_columns(left_out)
-
-
-def _tell_of_columns(left_out: Sequence[str]) -> None:
-    """Tell how many columns found no place, and which as far as that fits a line."""
-    from experimenter.text import columns_of, visible
-
-    count = "1 column" if len(left_out) == 1 else f"{len(left_out)} columns"
-    say = f"Note: no place for {count}, see --columns: {{}}".format
-    lines = [say(visible(", ".join(left_out)))]
-    lines += [say(visible(", ".join([*left_out[:number], "…"]))) for number in range(len(left_out) - 1, -1, -1)]
-    width = table_width() or 0
-    click.echo(next((line for line in lines if columns_of(line) <= width), lines[-1]), err=True)
+        tell_of_columns(left_out)
 
 
 def _print_groups(

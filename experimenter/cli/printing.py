@@ -67,3 +67,15 @@ def print_json(value: Any) -> None:
     from experimenter.storable import dumps
 
     click.echo(dumps(value, indent=2))
+
+
+def tell_of_columns(left_out: Sequence[str]) -> None:
+    """Tell how many columns found no place, and which as far as that fits a line."""
+    from experimenter.text import columns_of, visible
+
+    count = "1 column" if len(left_out) == 1 else f"{len(left_out)} columns"
+    say = f"Note: no place for {count}, see --columns: {{}}".format
+    lines = [say(visible(", ".join(left_out)))]
+    lines += [say(visible(", ".join([*left_out[:number], "…"]))) for number in range(len(left_out) - 1, -1, -1)]
+    width = table_width() or 0
+    click.echo(next((line for line in lines if columns_of(line) <= width), lines[-1]), err=True)

@@ -106,7 +106,7 @@ def _choose(repo: Any, word: str, chosen: _Chosen) -> None:
             return
     if sweep := sweeps.named(repo, word):
         sweeps.ask_to_stop(repo, [sweep])
-        chosen.sweeps.append(sweep)
+        chosen.sweeps += [sweep] if sweep not in chosen.sweeps else []
         chosen.entries |= {entry.tag: entry for entry in sweeps.cells(repo, sweep) if not entry.is_elsewhere}
         return
     try:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experimenter.cli.cluster import submit_sweep, with_slurm_options
 from experimenter.cli.completion import complete_file
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
-from experimenter.cli.printing import paint, print_json, table_width
+from experimenter.cli.printing import paint, print_json, table_width, tell_of_columns
 from experimenter.cli.run import (
     CommandAtEnd,
     check_links,
@@ -40,6 +41,8 @@ _MOST_CELLS = 100_000
     help="A YAML file with a list of values for each parameter. May be repeated.",
 )  # fmt: skip
 @with_run_options
+@click.option("--engine", type=click.Choice(["local", "slurm"]), default="local", help="Where the cells run.")
+@with_slurm_options
 @click.option("--dry-run", is_flag=True, help="Only print the cells.")
 @click.option("--again", is_flag=True, help="Run all cells, also those that are done.")
 @click.option("--fail-fast", is_flag=True, help="Start no more cells when one has failed.")
@@ -64,6 +67,7 @@ def sweep_command(
     maximize: bool,
     trials: int | None,
     seed: int | None,
+    engine: str,
     dry_run: bool,
     as_json: bool,
     yes: bool,
@@ -88,10 +92,11 @@ def sweep_command(
       experimenter sweep -p 'lr=log(1e-5,1e-1)' --optimize loss --minimize --trials 50 -- ./train
       experimenter sweep -p lr=0.1,0.01 --template -- python train.py --lr '{lr}'
     """  # noqa: D301 - \b is click's mark
+    context = click.get_current_context()
     if not command:
-        raise click.UsageError("no command to run; write it after --", click.get_current_context())
+        raise click.UsageError("no command to run; write it after --", context)
     given["is_isolated"] = given.pop("isolated")
-    check_links(given["links"], is_isolated=given["is_isolated"])
+    check_links(given["links"], is_isolated=given["is_isolated"] or engine == "slurm")
     speak()
     from experimenter.grid import axes
 
@@ -106,6 +111,13 @@ def sweep_command(
     how = {"slots": jobs or cores(), "fail_fast": given.pop("fail_fast")}
     source = _source(grid, base, goal, again=given.pop("again"))
     detach = given.pop("detach")
+    job = {key: given.pop(key) for key in ("slurm_options", "requeue", "from_remote", "wait")}
+    if engine == "slurm":
+        if goal is not None or detach:
+            raise click.UsageError("--engine slurm is for a grid, and goes on in the background anyway", context)
+        return submit_sweep(plan, source, given, at_a_time=how["slots"], **job)
+    if any(job.values()) or job["from_remote"] is not None:
+        raise click.UsageError("--slurm, --requeue, --from-remote and --wait are for --engine slurm", context)
     shown = {"sort": sort, "reverse": reverse, "optimized": optimize, "as_json": as_json}
     return _start(plan, source, how, given, detach=detach, **shown)
 
@@ -113,6 +125,8 @@ def sweep_command(
 def _goal(*, key: str | None, is_up: bool, is_down: bool, trials: int | None, seed: int | None) -> "Goal | None":
     """Return what to optimize, if anything."""
     context = click.get_current_context()
+    if key is not None and context.params["again"]:
+        raise click.UsageError("--again is for a grid; --optimize goes on with its study", context)
     if key is None:
         if is_up or is_down or trials is not None or seed is not None:
             raise click.UsageError("--minimize, --maximize, --trials and --seed are for --optimize", context)
@@ -177,12 +191,12 @@ def _source(
 def _print_cells(plan: "Plan", grid: "Sequence[Axis]", *, as_json: bool) -> int:
     from experimenter.grid import Interval, cells
     from experimenter.render.sweep import cell_text
-    from experimenter.storable import redacted
+    from experimenter.storable import public
 
     if any(isinstance(axis, Interval) for axis in grid):
         raise click.UsageError("--dry-run knows no cells that are yet to be chosen", click.get_current_context())
     if as_json:
-        print_json([redacted(parameters) for parameters in cells(grid, plan.base)])
+        print_json([public(parameters) for parameters in cells(grid, plan.base)])
         return 0
     for parameters in cells(grid, plan.base):
         click.echo(cell_text(parameters, plan.axes))
@@ -241,6 +255,7 @@ def _run(
     as_json: bool,
 ) -> int:
     """Run the sweep, and print what came of it; return our exit status."""
+    from experimenter.render.sweep import end_line
     from experimenter.selection import Selection, arranged
     from experimenter.store import experiments, ref
     from experimenter.sweep import sweep
@@ -259,9 +274,14 @@ def _run(
         print_json([one.to_json() for one in found])
     elif found:
         from experimenter.render.experiments import table_of
+        from experimenter.render.sweep import columns_for
 
-        for line in table_of(found, width=table_width(), only_changed=len(found) > 1, paint=paint)[0]:
+        lines, left_out = table_of(found, width=table_width(), columns=columns_for(found, plan.axes), paint=paint)
+        for line in lines:
             click.echo(line)
+        if left_out:
+            tell_of_columns(left_out)
+    click.echo(f"Note: {end_line(outcome.progress)}", err=True)
     if outcome.best and optimized:
         from experimenter.render.sweep import best_line
 

@@ -26,7 +26,7 @@ class Lines:
 
     def began(self, progress: "Progress") -> None:
         """Say which sweep it is."""
-        earlier = f", {progress.earlier} done already" if progress.earlier else ""
+        earlier = f", {progress.earlier} {'ended' if progress.failed else 'done'} already" if progress.earlier else ""
         cells = "1 cell" if progress.total == 1 else f"{progress.total:,} cells"
         click.echo(f"Note: sweep {progress.sweep}: {cells}{earlier}", err=True)
 

@@ -8,7 +8,7 @@ from experimenter.keys import values_of
 from experimenter.names import id_of
 from experimenter.render.cells import cell
 from experimenter.render.running import duration
-from experimenter.storable import dotted, redacted
+from experimenter.storable import dotted, public
 from experimenter.store import Experiment
 from experimenter.text import columns_of, visible
 
@@ -19,7 +19,7 @@ def cell_text(parameters: Mapping[str, Any], axes: Sequence[tuple[str, ...]]) ->
     """Return the parameters in which cells differ: `lr=0.1 model.depth=3`."""
     words = []
     for path in axes:
-        value: Any = redacted(dict(parameters))
+        value: Any = public(parameters)
         for part in path:
             value = value[part]
         words.append(f"{visible('.'.join(path))}={'null' if value is None else cell(value)}")
@@ -28,7 +28,7 @@ def cell_text(parameters: Mapping[str, Any], axes: Sequence[tuple[str, ...]]) ->
 
 def ended_line(ended: Ended, progress: Progress, axes: Sequence[tuple[str, ...]]) -> str:
     """Return how a cell ended, with its results."""
-    how = "was run by another sweep" if ended.is_good and not ended.tag else ended.fate
+    how = "was run elsewhere, or before" if ended.is_good and not ended.tag else ended.fate
     if ended.fate == "failed" and ended.exit_code is not None:
         how = f"failed with status {ended.exit_code}"
     which = f" ({id_of(ended.tag)})" if ended.tag else ""
@@ -45,6 +45,25 @@ def best_line(best: Experiment, key: str, axes: Sequence[tuple[str, ...]]) -> st
     return f"the best is {best.id}: {visible(key)}={value} with {which}; again: experimenter rerun {best.id}"
 
 
+def end_line(progress: Progress) -> str:
+    """Return how a sweep ended."""
+    left = progress.total - progress.done - progress.failed
+    counts = [f"{progress.done:,} of {progress.total:,} cells done"]
+    counts += [f"{progress.failed:,} failed"] if progress.failed else []
+    counts += [f"{left:,} not run"] if left > 0 else []
+    hint = "" if progress.is_good else "; the same line goes on with it"
+    return f"sweep {progress.sweep}: {', '.join(counts)}{hint}"
+
+
+def columns_for(found: Sequence[Experiment], axes: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the keys of the table at the end: the parameters of the grid, then all results."""
+    rows = [dotted({"results": one.results, "parameters": one.parameters}) for one in found]
+    keys = list(dict.fromkeys(key for values in rows for key in values))
+    starts = [".".join(("parameters", *path)) for path in axes]
+    chosen = [key for start in starts for key in keys if key == start or key.startswith(f"{start}.")]
+    return ["id", *chosen, *(key for key in keys if key.startswith("results."))]
+
+
 def bar(progress: Progress, width: int) -> str:
     """Return how far a sweep is, as a line that fits `width`."""
     ended = progress.done + progress.failed
@@ -58,9 +77,10 @@ def bar(progress: Progress, width: int) -> str:
 
 def cut(line: str, width: int) -> str:
     """Return a line without what does not fit `width`."""
-    if columns_of(line) < width:
+    width -= 3  # for the ^C that a terminal echoes behind it
+    if columns_of(line) <= width:
         return line
     kept = line
-    while kept and columns_of(kept) > width - 2:
+    while kept and columns_of(kept) >= width:
         kept = kept[:-1]
     return kept + "…"

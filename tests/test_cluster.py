@@ -1,0 +1,555 @@
+"""Jobs on a real Slurm: one node, started for these tests without systemd, cgroups and an accounting database."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from conftest import EXPERIMENTER, Terminal, experimenter, record, sh, tags, until
+from experimenter import slurm
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
+SBIN = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
+MISSING = [program for program in PROGRAMS if not shutil.which(program, path=SBIN)]
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING) and "CI" not in os.environ, reason=f"not installed: {', '.join(MISSING)}"),
+    pytest.mark.skipif(os.geteuid() != 0 and "CI" not in os.environ, reason="slurmd starts jobs as root only"),
+    pytest.mark.xdist_group("slurm"),
+]
+CONFIGURATION = """
+ClusterName=tests
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={place}/munge/socket
+CredType=cred/munge
+StateSaveLocation={place}/state
+SlurmdSpoolDir={place}/spool
+SlurmctldPidFile={place}/slurmctld.pid
+SlurmdPidFile={place}/slurmd.pid
+SlurmctldLogFile={place}/slurmctld.log
+SlurmdLogFile={place}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+KillWait=5
+ReturnToService=2
+MailProg=/bin/true
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+"""
+RESULT = 'echo EXPERIMENTER_RESULTS "{\\"x\\": 1}"'
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Slurm of one node; the value is its configuration file."""
+    assert not MISSING, f"not installed: {', '.join(MISSING)}"
+    place = tmp_path_factory.mktemp("slurm")
+    for folder in ("munge", "state", "spool"):
+        (place / folder).mkdir(mode=0o700)
+    (place / "munge/key").write_bytes(os.urandom(128))
+    (place / "munge/key").chmod(0o400)
+    settings = {
+        "host": os.uname().nodename.partition(".")[0],
+        "place": place,
+        "ports": free_ports(2),
+        "cpus": os.cpu_count(),
+    }
+    (place / "slurm.conf").write_text(CONFIGURATION.format(**settings))
+    munge = place / "munge"
+    files = [
+        f"--key-file={munge}/key",
+        f"--socket={munge}/socket",
+        f"--pid-file={munge}/pid",
+        f"--log-file={munge}/log",
+    ]
+    env = {**os.environ, "PATH": SBIN, "SLURM_CONF": str(place / "slurm.conf")}
+    daemons: list[subprocess.Popen[bytes]] = []
+    with (place / "out").open("wb") as out:
+        for words in (
+            ["munged", "--foreground", "--force", *files, f"--seed-file={munge}/seed"],
+            ["slurmctld", "-D"],
+            ["slurmd", "-D"],
+        ):
+            daemons.append(subprocess.Popen(words, env=env, stdout=out, stderr=out))
+            if words[0] == "munged":
+                until((munge / "socket").exists, what="munged")
+    try:
+        until(
+            lambda: b"idle" in subprocess.run(["sinfo", "-h", "-o", "%T"], env=env, capture_output=True).stdout,
+            what="the node",
+        )
+        yield place / "slurm.conf"
+        subprocess.run(["scancel", "--user=root"], env=env)
+        until(
+            lambda: not subprocess.run(["squeue", "-h"], env=env, capture_output=True).stdout,
+            what="the end of the jobs",
+        )
+    finally:
+        for daemon in reversed(daemons):
+            daemon.terminate()
+            daemon.wait(30)
+
+
+def free_ports(count: int) -> list[int]:
+    import socket
+
+    opened = [socket.socket() for _ in range(count)]
+    for one in opened:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in opened]
+    for one in opened:
+        one.close()
+    return ports
+
+
+@pytest.fixture(autouse=True)
+def on_cluster(cluster: Path, repo: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a test have the cluster for itself, and leave none of its jobs to the next."""
+    monkeypatch.setenv("SLURM_CONF", str(cluster))
+    yield
+    sh("scancel --user=root")
+    until(lambda: not sh("squeue -h"), what="the end of the jobs")
+
+
+def submit(*words: str, command: tuple[str, ...] = ("true",)) -> str:
+    """Submit a command; return the experiment's id."""
+    done = experimenter("submit", *words, "--", *command)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"[0-9a-f]{8}\n", done.stdout)
+    return done.stdout.strip()
+
+
+def running(id_: str) -> dict[str, Any]:
+    found = json.loads(experimenter("ps", "--json").stdout)
+    return next((one for one in found if one["id"] == id_), {})
+
+
+def started(tmp_path: Path, *words: str, script: str = "") -> str:
+    """Submit a command that goes on until it is ended, and wait until it runs."""
+    id_ = submit(*words, command=("sh", "-c", f"{script} echo x >> {tmp_path}/started; exec sleep 1000"))
+    until((tmp_path / "started").exists, what="the start")
+    until(lambda: running(id_).get("state") == "running", what="the record of it")
+    return id_
+
+
+def job_id(id_: str) -> str:
+    return str(running(id_)["job_id"])
+
+
+def starts(tmp_path: Path) -> int:
+    return len((tmp_path / "started").read_text().split())
+
+
+def gone() -> bool:
+    return not Path(".git/experimenter/jobs").exists() and not list(Path(".git/experimenter/runs").iterdir())
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Let jobs wait while the body runs: another one has the whole node."""
+    job = sh("sbatch --parsable --exclusive --output=/dev/null --wrap 'sleep 1000'").strip()
+    until(lambda: sh(f"squeue -h -j {job} -o %T") == "RUNNING\n", what="the job that has the node")
+    yield
+    sh(f"scancel {job}")
+
+
+class TestSubmit:
+    def test_the_job_runs_the_code_as_it_was_when_it_was_submitted(self, repo: Path, tmp_path: Path) -> None:
+        Path("code.txt").write_text("submitted\n")
+        with busy():
+            id_ = submit("-n", "mine", "-p", "lr=0.1", command=("sh", "-c", f"cat code.txt; {RESULT}; pwd >&2"))
+            Path("code.txt").write_text("edited")
+            queued = record()
+            assert (queued["status"], "started" in queued) == ("queued", False)
+            assert list(queued)[:5] == ["schema", "name", "parameters", "status", "submitted"]
+            waiting = running(id_)
+            assert (waiting["state"], waiting["job_state"], waiting["pid"]) == ("queued", "PENDING", None)
+            line = rf"^{id_} +mine +queued +{waiting['job_id']} PENDING "
+            assert re.search(line, experimenter("ps").stdout, re.MULTILINE)
+
+        assert experimenter("wait", id_).returncode == 0
+        log = experimenter("logs", id_).stdout
+        assert log.startswith("submitted\nEXPERIMENTER_RESULTS")
+        assert f"/experimenter-{id_}\n" in log
+        ended = record()
+        assert (ended["status"], ended["results"], ended["parameters"]) == ("completed", {"x": 1}, {"lr": 0.1})
+        assert ended["submitted"] < ended["started"] < ended["finished"]
+        assert ended["host"] == os.uname().nodename
+        assert gone()
+        assert sh("git worktree list").count("\n") == 1
+        assert experimenter("-c", ended["code"]["commit"], "--json").stdout.count(id_) == 1
+
+    def test_slurm_knows_the_job_by_the_tag_and_as_much_as_was_asked(self, tmp_path: Path) -> None:
+        words = ("--slurm", "timeout_min=7", "--slurm", "slurm_cpus_per_task=1", "--slurm", "partition=urgent")
+        id_ = started(tmp_path, *words)
+
+        assert sh(f"squeue -h -j {job_id(id_)} -o '%j %l %C %P'").split() == [tags()[0], "7:00", "1", "urgent"]
+        assert sh("squeue -h -o %j").split() == tags()
+        assert experimenter("stop", id_).returncode == 0
+
+    def test_parameters_reach_the_command_as_in_a_run(self, repo: Path, tmp_path: Path) -> None:
+        Path("sub").mkdir()
+        Path("sub/f").touch()
+        script = f'echo "$EXPERIMENTER_PARAM_API_KEY $0 $(basename $(pwd)) $EXPERIMENTER_TAG" > {tmp_path}/seen; echo \'{{{{"a": 2}}}}\' > out.json'
+        os.chdir("sub")
+        id_ = submit(
+            "-p",
+            "api_key=hush",
+            "-p",
+            "n=3",
+            "--template",
+            "--results",
+            "out.json",
+            command=("sh", "-c", script, "{n}"),
+        )
+
+        assert experimenter("wait", id_).returncode == 0
+        assert (tmp_path / "seen").read_text().split() == ["hush", "3", "sub", *tags()]
+        assert (record()["parameters"], record()["results"], record()["directory"]) == (
+            {"api_key": "<redacted>", "n": 3},
+            {"a": 2},
+            "sub",
+        )
+
+    def test_ignored_paths_can_be_linked(self, repo: Path) -> None:
+        Path(".gitignore").write_text("data\n")
+        Path("data").write_text("here")
+        id_ = submit("--link", "data", "--wait", command=("cat", "data"))
+
+        assert experimenter("logs", id_).stdout == "here"
+
+    @pytest.mark.parametrize("keep", [True, False])
+    def test_a_command_that_fails_leaves_its_log_and_its_status(self, keep: bool) -> None:
+        words = ("submit", *(["--keep"] if keep else []), "--wait", "--", "sh", "-c", "echo why; exit 7")
+        done = experimenter(*words)
+
+        assert done.returncode == 7
+        assert experimenter("logs", done.stdout.strip()).stdout == "why\n"
+        assert [record()["status"], record()["exit_code"]] == ["failed", 7] if keep else tags() == []
+        assert gone()
+
+    def test_a_command_that_the_node_cannot_see_is_said_in_the_log(self) -> None:
+        id_ = submit(command=("nowhere",))
+
+        assert experimenter("wait", id_).returncode == 127
+        assert experimenter("logs", id_).stdout.startswith("experimenter: there is no command 'nowhere'")
+        assert (tags(), gone()) == ([], True)
+
+    def test_a_python_that_the_node_cannot_see_is_said_in_the_log(self, repo: Path, tmp_path: Path) -> None:
+        sh(f"python3 -m venv --without-pip {tmp_path}/env")
+        python = f"{tmp_path}/env/bin/python"
+        site = next(path for path in sys.path if path.endswith("site-packages"))
+        code = "import sys; from experimenter.cli import main; main()"
+        env = {**os.environ, "PYTHONPATH": f"{site}:{Path(__file__).parent.parent}"}
+        with busy():
+            done = subprocess.run([python, "-c", code, "submit", "--", "true"], env=env, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            shutil.rmtree(tmp_path / "env")
+        experimenter("wait", done.stdout.strip())
+
+        assert f"{python}: No such file or directory" in experimenter("logs", done.stdout.strip()).stdout
+        assert (tags(), gone()) == ([], True)
+
+    def test_the_tree_is_checked_before_the_command_starts(self, repo: Path, tmp_path: Path) -> None:
+        with busy():
+            id_ = submit(command=("touch", f"{tmp_path}/ran"))
+            (tag,) = tags()
+            forged = 's/"tree": "..../"tree": "0000/'
+            sh(f"git cat-file tag {tag} | sed '{forged}' | git mktag | xargs git update-ref refs/tags/{tag}")
+        experimenter("wait", id_)
+
+        assert not (tmp_path / "ran").exists()
+        assert re.search(
+            r"has the tree [0-9a-f]+, not that of its record; nothing is run", experimenter("logs", id_).stdout
+        )
+
+    @pytest.mark.parametrize(
+        ("words", "status", "message"),
+        [
+            (("--slurm", "timout_min=5"), 2, "--slurm: there is no key 'timout_min'; did you mean timeout_min?"),
+            (("--slurm", "partition"), 2, "--slurm: 'partition' is not KEY=VALUE"),
+            (("--slurm", "partition=nowhere"), 1, "Slurm did not take the job: sbatch: error: "),
+            (("-d",), 2, "a job is in the background anyway"),
+            (("--from-remote", "-p", "api_key=hush"), 1, "a secret parameter is not in the tag"),
+            (("--from-remote",), 1, "there is no remote origin"),
+        ],
+    )
+    def test_what_cannot_be_submitted_leaves_nothing_behind(
+        self, repo: Path, words: tuple[str, ...], status: int, message: str
+    ) -> None:
+        done = experimenter("submit", *words, "--", "true")
+
+        assert (done.returncode, tags()) == (status, [])
+        assert message in done.stderr
+        assert not Path(".git/experimenter/jobs").exists()
+
+    def test_without_slurm_or_submitit_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        code = "import sys; sys.modules['submitit'] = None; from experimenter.cli import main; main()"
+        done = subprocess.run([sys.executable, "-c", code, "submit", "--", "true"], capture_output=True, text=True)
+        assert done.stderr == "Error: Slurm needs the extra 'slurm': pip install 'experimenter[slurm]'\n"
+        git = Path("bin")
+        git.mkdir()
+        for program in ("git", "env", "sh"):
+            (git / program).symlink_to(str(shutil.which(program)))
+        with monkeypatch.context() as changed:
+            changed.setenv("PATH", str(git.absolute()))
+            done = experimenter("submit", "--", "true")
+        assert (done.returncode, done.stderr.partition(";")[0]) == (
+            1,
+            "Error: there is no Slurm here: sbatch is not on the PATH",
+        )
+
+
+class TestEnding:
+    @pytest.mark.parametrize("keep", [True, False])
+    def test_stop_cancels_a_job_that_runs(self, tmp_path: Path, keep: bool) -> None:
+        id_ = started(tmp_path)
+        job = job_id(id_)
+        done = experimenter("stop", id_, *(["--keep"] if keep else []))
+
+        assert done.returncode == 0
+        assert done.stdout.startswith("stopped exp_sh_") and "its job was cancelled" in done.stdout
+        assert [record()["status"]] == ["stopped"] if keep else tags() == []
+        assert slurm.states()[job] not in ("RUNNING", "PENDING")  # type: ignore[index]
+        assert gone()
+
+    @pytest.mark.parametrize("keep", [True, False])
+    def test_stop_cancels_a_job_that_waits(self, repo: Path, keep: bool) -> None:
+        with busy():
+            id_ = submit()
+            assert experimenter("stop", id_, *(["--keep"] if keep else [])).returncode == 0
+            assert [record()["status"]] == ["stopped"] if keep else tags() == []
+            assert not Path(".git/experimenter/jobs").exists()
+
+    def test_what_ignores_sigterm_is_killed_after_the_grace(self, tmp_path: Path) -> None:
+        id_ = submit(
+            command=("sh", "-c", f"trap '' TERM; echo x >> {tmp_path}/started; while true; do sleep 0.1; done")
+        )
+        until((tmp_path / "started").exists, what="the start")
+        until(lambda: running(id_).get("pid"), what="the record of it")
+        pid = running(id_)["pid"]
+
+        assert experimenter("stop", id_, "--grace", "1").returncode == 0
+        assert (tags(), gone()) == ([], True)
+        until(lambda: not psutil.pid_exists(pid), what="the end of it")
+
+    def test_a_job_that_is_cancelled_from_outside_is_settled(self, tmp_path: Path) -> None:
+        id_ = started(tmp_path, script='echo "{\\"a\\": 1}" > $EXPERIMENTER_RESULTS_FILE;')
+        sh(f"scancel {job_id(id_)}")
+        until(lambda: not running(id_), what="the end")
+
+        assert (tags(), gone()) == ([], True)
+        assert experimenter("wait", id_).returncode in (1, 143)
+
+    def test_a_job_that_is_cancelled_while_it_waits_is_settled(self, repo: Path, tmp_path: Path) -> None:
+        with busy():
+            id_ = submit()
+            sh(f"scancel {job_id(id_)}")
+            done = experimenter("list")
+
+        assert re.search(
+            r"^Note: the job \d+ of exp_true_\S+ was cancelled or lost; the tag was removed$", done.stderr, re.MULTILINE
+        )
+        assert (tags(), gone()) == ([], True)
+
+    def test_results_of_a_job_that_was_killed_are_rescued(self, tmp_path: Path) -> None:
+        id_ = started(tmp_path, script='echo "{\\"a\\": 1}" > $EXPERIMENTER_RESULTS_FILE;')
+        seen = running(id_)
+        for pid in (seen["wrapper_pid"], seen["pid"]):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not running(id_), what="the end")
+
+        assert (record()["status"], record()["results"], gone()) == ("interrupted", {"a": 1}, True)
+
+    def test_a_time_limit_ends_it(self, tmp_path: Path) -> None:
+        id_ = started(tmp_path, "--slurm", "timeout_min=1")
+        assert sh(f"squeue -h -j {job_id(id_)} -o %l") == "1:00\n"
+        sh(f"scontrol update job {job_id(id_)} EndTime=now")
+        until(lambda: not running(id_), what="the end")
+
+        assert (tags(), gone()) == ([], True)
+
+    def test_a_requeued_job_runs_the_same_code_again(self, repo: Path, tmp_path: Path) -> None:
+        Path("code.txt").write_text("submitted")
+        script = (
+            f"cat code.txt >> {tmp_path}/seen; echo x >> {tmp_path}/started; test -e {tmp_path}/go || exec sleep 1000"
+        )
+        id_ = submit("--requeue", command=("sh", "-c", script))
+        until(lambda: running(id_).get("pid"), what="the start")
+        until((tmp_path / "started").exists, what="the start")
+        Path("code.txt").write_text("edited")
+        job = job_id(id_)
+        (tmp_path / "go").touch()
+        sh(f"scontrol requeue {job}")
+        until(lambda: record()["status"] == "queued", what="the queue")
+        assert running(id_)["state"] == "queued"
+        assert experimenter("list").stderr == ""
+        until(lambda: slurm.states()[job] == "PENDING", what="the queue")  # type: ignore[index]
+        sh(f"scontrol update job {job} StartTime=now")
+
+        assert experimenter("wait", id_).returncode == 0
+        assert (record()["status"], starts(tmp_path), (tmp_path / "seen").read_text()) == (
+            "completed",
+            2,
+            "submitted" * 2,
+        )
+        assert gone()
+
+    def test_a_job_whose_processes_were_all_killed_by_a_requeue_waits_too(self, repo: Path, tmp_path: Path) -> None:
+        script = f"trap '' TERM; echo x >> {tmp_path}/started; until test -e {tmp_path}/go; do sleep 0.1; done"
+        id_ = submit("--requeue", command=("sh", "-c", script))
+        until((tmp_path / "started").exists, what="the start")
+        until(lambda: running(id_).get("pid"), what="the record of it")
+        job, pid = job_id(id_), running(id_)["pid"]
+        sh(f"scontrol requeue {job}")
+        until(lambda: not psutil.pid_exists(pid), what="the kill")
+        until(lambda: slurm.states()[job] == "PENDING", what="the queue")  # type: ignore[index]
+        assert experimenter("list").stderr == ""
+        assert running(id_)["job_state"] == "PENDING"
+        (tmp_path / "go").touch()
+        sh(f"scontrol update job {job} StartTime=now")
+
+        assert experimenter("wait", id_).returncode == 0
+        assert (record()["status"], starts(tmp_path), gone()) == ("completed", 2, True)
+
+    def test_a_preempted_job_waits_and_runs_again(self, repo: Path, tmp_path: Path) -> None:
+        script = f"echo x >> {tmp_path}/started; test -e {tmp_path}/go || exec sleep 1000"
+        id_ = submit("--requeue", "--slurm", "exclusive=true", command=("sh", "-c", script))
+        until((tmp_path / "started").exists, what="the start")
+        until(lambda: running(id_).get("pid"), what="the record of it")
+        job = job_id(id_)
+        (tmp_path / "go").touch()
+        sh("sbatch --partition=urgent --exclusive --output=/dev/null --wrap true")
+        until(lambda: record()["status"] == "queued", what="the queue")
+        until(lambda: slurm.states()[job] == "PENDING", what="the queue")  # type: ignore[index]
+        sh(f"scontrol update job {job} StartTime=now")
+
+        assert experimenter("wait", id_).returncode == 0
+        assert (record()["status"], starts(tmp_path)) == ("completed", 2)
+
+    def test_logs_follow_a_job(self, repo: Path, tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
+        id_ = submit(command=("sh", "-c", f"echo first; until test -e {tmp_path}/go; do sleep 0.05; done; echo last"))
+        screen = terminal(EXPERIMENTER, "logs", "-f", id_)
+        screen.expect("first")
+        (tmp_path / "go").touch()
+        screen.expect("last")
+        assert screen.end() == 0
+
+
+class TestSweep:
+    def test_a_sweep_is_one_array_of_which_so_many_run(self, repo: Path, tmp_path: Path) -> None:
+        script = f'date +%s.%N >> {tmp_path}/started; until test -e {tmp_path}/go; do sleep 0.05; done; echo EXPERIMENTER_RESULTS {{\\"s\\": \\"$EXPERIMENTER_SWEEP\\"}}; test $EXPERIMENTER_PARAM_X != 2'
+        words = ("sweep", "--engine", "slurm", "-j", "1", "-p", "x=range(3)", "--slurm", "cpus_per_task=1")
+        done = experimenter(*words, "--", "sh", "-c", script)
+        sweep = done.stdout.strip()
+        assert done.stderr == f"Note: sweep {sweep}: 3 cells, 3 submitted\n"
+        until((tmp_path / "started").exists, what="the first cell")
+        shown = json.loads(experimenter("ps", "--json").stdout)
+        assert {one["job_id"].partition("_")[0] for one in shown} == {shown[0]["job_id"].partition("_")[0]}
+        assert set(sh("squeue -h -o %j").split()) == {sweep}
+        assert experimenter(*words, "--", "sh", "-c", script).stderr.endswith("3 cells, 0 submitted\n")
+        (tmp_path / "go").touch()
+
+        assert experimenter("wait", sweep).returncode == 1
+        found = json.loads(experimenter("list", "--json").stdout)
+        assert [one["parameters"]["x"] for one in found] == [0, 1]
+        assert {(one["sweep"], one["results"]["s"]) for one in found} == {(sweep, sweep)}
+        again = experimenter(*words, "--wait", "--", "sh", "-c", script)
+        assert (again.returncode, again.stderr) == (1, f"Note: sweep {sweep}: 3 cells, 2 done already, 1 submitted\n")
+
+    def test_a_sweep_is_stopped_as_one_thing(self, repo: Path, tmp_path: Path) -> None:
+        script = f"echo x >> {tmp_path}/started; exec sleep 1000"
+        sweep = experimenter(
+            "sweep", "--engine", "slurm", "-j", "1", "-p", "x=range(3)", "--", "sh", "-c", script
+        ).stdout.strip()
+        until((tmp_path / "started").exists, what="the first cell")
+        done = experimenter("stop", sweep[:6])
+
+        assert (done.returncode, done.stdout.count("its job was cancelled; its tag was removed")) == (0, 3)
+        assert (tags(), gone()) == ([], True)
+
+
+class TestFromRemote:
+    @pytest.fixture
+    def team(self, repo: Path, tmp_path: Path) -> Path:
+        sh(
+            f"git init -q --bare {tmp_path}/team.git; git remote add origin {tmp_path}/team.git; git push -q origin main"
+        )
+        return tmp_path / "team.git"
+
+    def test_the_node_needs_nothing_but_the_remote(self, team: Path, tmp_path: Path) -> None:
+        Path("code.txt").write_text("submitted")
+        id_ = submit(
+            "--from-remote",
+            "-p",
+            "n=3",
+            command=("sh", "-c", f"cat code.txt > {tmp_path}/seen; pwd >> {tmp_path}/seen; {RESULT}"),
+        )
+        Path("code.txt").write_text("edited")
+
+        assert experimenter("wait", id_).returncode == 0
+        seen = (tmp_path / "seen").read_text()
+        assert seen.startswith("submitted")
+        assert str(Path.cwd()) not in seen
+        assert not Path(seen.removeprefix("submitted").strip()).exists()
+        assert (record()["status"], record()["results"], record()["parameters"]) == ("completed", {"x": 1}, {"n": 3})
+        assert sh(f"git -C {team} rev-parse refs/tags/{tags()[0]}") == sh(f"git rev-parse refs/tags/{tags()[0]}")
+        assert gone()
+
+    def test_one_that_fails_is_gone_on_both_sides(self, team: Path) -> None:
+        id_ = submit("--from-remote", command=("false",))
+        until(lambda: not running(id_), what="the end")
+
+        assert (tags(), sh(f"git -C {team} tag"), gone()) == ([], "", True)
+
+    def test_a_sweep_takes_its_cells_from_there(self, team: Path) -> None:
+        done = experimenter(
+            "sweep", "--engine", "slurm", "--from-remote", "--wait", "-p", "x=1,2", "--", "sh", "-c", RESULT
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert len(tags()) == 2
+        assert sorted(sh(f"git -C {team} tag").split()) == sorted(tags())
+
+    def test_a_password_of_the_remote_is_nowhere(self, team: Path, tmp_path: Path) -> None:
+        sh("git remote set-url origin https://me:s3cret@localhost:1/x.git")
+        done = experimenter("submit", "--from-remote", "--", "true")
+
+        assert (done.returncode, tags()) == (1, [])
+        assert "s3cret" not in done.stderr + done.stdout
+        assert not sh("grep -rl s3cret .git --exclude=config || true")
+
+
+def test_the_commands_of_the_readme_work_when_pasted(repo: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    program = re.search(r"^cat >train.py.*?^EOF$", readme, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```shell\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    assert program and len(blocks) == 1
+    done = subprocess.run(["bash", "-e"], input=f"{program[0]}\n{blocks[0]}", capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert [one["status"] for one in json.loads(experimenter("list", "--json").stdout)] == ["completed"] * 3
