@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+from bench_sweeps import sweeps
 
 from experimenter import names
 from experimenter.record import timestamp
@@ -119,6 +120,15 @@ def sharing(place: Path, *, quick: bool) -> Iterator[str]:
         lambda: _call(["git", "ls-remote", "--quiet", bare, "refs/tags/exp_*"], repo),
         target=2,
     )
+
+
+def sweep(place: Path, *, quick: bool) -> Iterator[str]:
+    """Measure sweeps, and on a machine with Slurm submissions."""
+    for what, value, unit, target in sweeps(place, _source_repo, quick=quick):
+        if target is None or target < 0:
+            yield _row(what, value, unit, target=None if target is None else -target)
+        else:
+            yield f"| {what} | {value:.2f}{unit} | at least {target:g}{unit} | {'yes' if value >= target else 'no'} |"
 
 
 def relay(place: Path, *, quick: bool) -> Iterator[str]:
@@ -324,7 +334,7 @@ def _say(what: str) -> None:
 
 def main() -> None:
     """Measure what is asked for and print the table."""
-    kinds = {"capture": capture, "list": listing, "share": sharing, "relay": relay, "idle": idle}
+    kinds = {"capture": capture, "list": listing, "share": sharing, "sweep": sweep, "relay": relay, "idle": idle}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave out what is large")
     parser.add_argument("--only", choices=kinds, help="one kind of measurement instead of all")
