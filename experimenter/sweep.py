@@ -26,7 +26,6 @@ from experimenter.text import from_native, visible
 from experimenter.tree import Tree
 from experimenter.worker import Worker
 
-_log = logging.getLogger("experimenter")
 _LOOK_AGAIN_S = 0.5  # at the cells that others run
 _LONGEST_RESULTS = 8 * 1024  # characters of JSON, to be shown when a cell has ended
 
@@ -41,6 +40,9 @@ class Watch(Protocol):
 
     def ended(self, ended: Ended, progress: Progress) -> None:
         """Tell that a cell has come to its end."""
+
+    def warned(self, warning: str) -> None:
+        """Tell a warning that a cell has given."""
 
     def goes_on(self, progress: Progress) -> None:
         """Tell that cells have started, or some time has passed."""
@@ -187,7 +189,7 @@ class _Work:
         for warning in said.pop("warnings", ()):
             if warning not in self._told:
                 self._told.add(warning)
-                _log.warning("%s", warning)
+                self.watch.warned(warning)
         if said["fate"] == "taken":
             self._elsewhere[job.key] = job
         elif said["fate"] in ("completed", "failed") or not is_ending:

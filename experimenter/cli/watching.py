@@ -1,5 +1,6 @@
 """Shows how a sweep goes on: as a bar on a terminal, elsewhere as a line for each cell that has ended."""
 
+import logging
 from collections.abc import Sequence
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,10 @@ class Lines:
         for line in self.lines(ended, progress):
             click.echo(line, err=True)
 
+    def warned(self, warning: str) -> None:
+        """Print a warning of a cell's."""
+        logging.getLogger("experimenter").warning("%s", warning)
+
     def goes_on(self, progress: "Progress") -> None:
         """Print nothing."""
 
@@ -67,6 +72,11 @@ class Bar(Lines):
             self._clear()
             for line in lines:
                 click.echo(line, err=True)
+
+    def warned(self, warning: str) -> None:
+        """Print a warning above the bar."""
+        self._clear()
+        super().warned(warning)
 
     def goes_on(self, progress: "Progress") -> None:
         """Draw the bar, or clear it when all is done."""
