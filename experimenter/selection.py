@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -55,7 +55,7 @@ def select(repo: Repo, wanted: Selection) -> list[Experiment]:
             objects = {tag: object_ for tag, object_ in objects.items() if names.name_of(tag) == wanted.name}
         found = _matching(repo, wanted, objects)
         if condition or wanted.sort is not None:
-            found = arranged(found, condition, wanted)
+            found = _chosen(found, condition, wanted)
     return found[::-1] if wanted.reverse and wanted.sort is None else found
 
 
@@ -90,8 +90,8 @@ def _newest(repo: Repo, wanted: Selection, limit: int) -> list[Experiment]:
     return found[max(0, len(found) - limit) :]
 
 
-def arranged(found: Iterable[Experiment], condition: Condition | None, wanted: Selection) -> list[Experiment]:
-    """Return those for which the condition holds, sorted and limited as wanted. Raises BadKey or BadCondition."""
+def _chosen(found: Iterable[Experiment], condition: Condition | None, wanted: Selection) -> list[Experiment]:
+    """Return those for which the condition holds, sorted and limited as wanted."""
     pairs = [(one, values_of(one)) for one in found]
     keys = Keys(values for _, values in pairs)
     if condition:
@@ -105,6 +105,16 @@ def arranged(found: Iterable[Experiment], condition: Condition | None, wanted: S
     placed = [pair for pair in ranked if pair[1] is not None]
     placed.sort(key=itemgetter(1), reverse=wanted.reverse)
     return [one for one, _ in [*placed, *(pair for pair in ranked if pair[1] is None)]][: wanted.limit]
+
+
+def sorted_tags(repo: Repo, tags: Sequence[str], word: str, *, reverse: bool) -> list[str]:
+    """Return the tags of experiments sorted by a key, without holding all their records. Raises BadKey."""
+    objects = {tag: store.ref(tag) for tag in tags}
+    key = whole_key(Keys(map(values_of, store.each(repo, objects))), query.unquoted(word))
+    ranked = [(one.tag, rank(values_of(one).get(key))) for one in store.each(repo, objects)]
+    placed = [pair for pair in ranked if pair[1] is not None]
+    placed.sort(key=itemgetter(1), reverse=reverse)
+    return [tag for tag, _ in [*placed, *(pair for pair in ranked if pair[1] is None)]]
 
 
 def whole_key(keys: Keys, word: str) -> str:

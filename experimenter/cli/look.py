@@ -9,7 +9,15 @@ import click
 from experimenter import ahead
 from experimenter.cli.completion import complete_experiment, complete_name
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
-from experimenter.cli.printing import is_painted, paint, print_json, print_lines, table_width, tell_of_columns
+from experimenter.cli.printing import (
+    is_painted,
+    paint,
+    print_array,
+    print_json,
+    print_lines,
+    table_width,
+    tell_of_columns,
+)
 
 if TYPE_CHECKING:
     from experimenter.store import Experiment
@@ -64,7 +72,7 @@ def list_command(
         words = _words(group_by, "--group-by")
         _print_groups(repo, found, words, wanted, as_json=as_json, as_csv=as_csv)
     elif as_json:
-        _print_array(found)
+        print_array(found)
     else:
         shown = None if columns is None else _words(columns, "--columns")
         _print_experiments(repo, found, shown, only_changed=only_changed, as_csv=as_csv)
@@ -231,12 +239,3 @@ def _print_groups(
         print_lines(repo, table_of_groups(groups, width=table_width(), paint=paint))
     else:
         click.echo("Note: no experiments here yet, or none that match", err=True)
-
-
-def _print_array(found: "Sequence[Experiment]") -> None:
-    """Print an array with an experiment a line: a document that also grep and diff can read."""
-    from experimenter.storable import dumps
-
-    for place, experiment in enumerate(found):
-        click.echo(("[\n" if place == 0 else ",\n") + dumps(experiment.to_json()), nl=False)
-    click.echo("\n]" if found else "[]")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from experimenter.plumbing import Repo
     from experimenter.plumbing.transfer import Patience
+    from experimenter.store import Experiment
 
 _COLOURS = {
     "queued": "blue", "running": "cyan", "completed": "green",
@@ -79,3 +80,14 @@ def tell_of_columns(left_out: Sequence[str]) -> None:
     lines += [say(visible(", ".join([*left_out[:number], "…"]))) for number in range(len(left_out) - 1, -1, -1)]
     width = table_width() or 0
     click.echo(next((line for line in lines if columns_of(line) <= width), lines[-1]), err=True)
+
+
+def print_array(found: "Iterable[Experiment]") -> None:
+    """Print an array with an experiment a line: a document that also grep and diff can read."""
+    from experimenter.storable import dumps
+
+    is_empty = True
+    for experiment in found:
+        click.echo(("[\n" if is_empty else ",\n") + dumps(experiment.to_json()), nl=False)
+        is_empty = False
+    click.echo("[]" if is_empty else "\n]")

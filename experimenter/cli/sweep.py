@@ -10,7 +10,7 @@ import click
 from experimenter.cli.cluster import submit_sweep, with_slurm_options
 from experimenter.cli.completion import complete_file
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
-from experimenter.cli.printing import paint, print_json, table_width, tell_of_columns
+from experimenter.cli.printing import paint, print_array, print_json, table_width, tell_of_columns
 from experimenter.cli.run import (
     CommandAtEnd,
     check_links,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from experimenter.sweep import How, Watch
 
 _MOST_CELLS = 100_000
+_MOST_ROWS = 1_000  # of the table at the end
 
 
 @click.command("sweep", cls=CommandAtEnd, context_settings={"allow_interspersed_args": False})
@@ -256,8 +257,8 @@ def _run(
 ) -> int:
     """Run the sweep, and print what came of it; return our exit status."""
     from experimenter.render.sweep import end_line
-    from experimenter.selection import Selection, arranged
-    from experimenter.store import experiments, ref
+    from experimenter.selection import sorted_tags
+    from experimenter.store import each, ref
     from experimenter.sweep import sweep
 
     outcome = sweep(repo, plan, source, options, settings, how, watch)
@@ -265,22 +266,13 @@ def _run(
         from experimenter import share
 
         share.push_together(repo, outcome.tags, settings, to=options.push_to)
-    found = list(experiments(repo, {tag: ref(tag) for tag in outcome.tags}).values())
-    if sort is not None:
-        found = arranged(found, None, Selection(sort=sort, reverse=reverse))
-    elif reverse:
-        found.reverse()
+    tags = outcome.tags if sort is None else sorted_tags(repo, outcome.tags, sort, reverse=reverse)
+    if sort is None and reverse:
+        tags.reverse()
     if as_json:
-        print_json([one.to_json() for one in found])
-    elif found:
-        from experimenter.render.experiments import table_of
-        from experimenter.render.sweep import columns_for
-
-        lines, left_out = table_of(found, width=table_width(), columns=columns_for(found, plan.axes), paint=paint)
-        for line in lines:
-            click.echo(line)
-        if left_out:
-            tell_of_columns(left_out)
+        print_array(each(repo, {tag: ref(tag) for tag in tags}))
+    elif tags:
+        _print_table(repo, tags, plan)
     click.echo(f"Note: {end_line(outcome.progress)}", err=True)
     if outcome.best and optimized:
         from experimenter.render.sweep import best_line
@@ -289,3 +281,19 @@ def _run(
     if outcome.ended_by:
         return end_by(outcome.ended_by)
     return 0 if outcome.progress.is_good else 1
+
+
+def _print_table(repo: Any, tags: Sequence[str], plan: "Plan") -> None:
+    """Print the first of some experiments: of ten thousand nobody sees more, and they take 100 MB."""
+    from experimenter.render.experiments import table_of
+    from experimenter.render.sweep import columns_for
+    from experimenter.store import experiments, ref
+
+    found = list(experiments(repo, {tag: ref(tag) for tag in tags[:_MOST_ROWS]}).values())
+    lines, left_out = table_of(found, width=table_width(), columns=columns_for(found, plan.axes), paint=paint)
+    for line in lines:
+        click.echo(line)
+    if len(tags) > _MOST_ROWS:
+        click.echo(f"Note: {len(tags) - _MOST_ROWS:,} more are in 'experimenter list'", err=True)
+    if left_out:
+        tell_of_columns(left_out)
