@@ -177,6 +177,11 @@ def busy() -> Iterator[None]:
     sh(f"scancel {job}")
 
 
+def start_again(job: str) -> None:
+    """Let a requeued job not wait for two minutes, but for the second in which slurmd revokes its old credential."""
+    sh(f"scontrol update job {job} StartTime=now+2seconds")
+
+
 class TestSubmit:
     def test_the_job_runs_the_code_as_it_was_when_it_was_submitted(self, repo: Path, tmp_path: Path) -> None:
         Path("code.txt").write_text("submitted\n")
@@ -409,7 +414,7 @@ class TestEnding:
         assert running(id_)["state"] == "queued"
         assert experimenter("list").stderr == ""
         until(lambda: slurm.states()[job] == "PENDING", what="the queue")  # type: ignore[index]
-        sh(f"scontrol update job {job} StartTime=now")
+        start_again(job)
 
         assert experimenter("wait", id_).returncode == 0
         assert (record()["status"], starts(tmp_path), (tmp_path / "seen").read_text()) == (
@@ -431,7 +436,7 @@ class TestEnding:
         assert experimenter("list").stderr == ""
         assert running(id_)["job_state"] == "PENDING"
         (tmp_path / "go").touch()
-        sh(f"scontrol update job {job} StartTime=now")
+        start_again(job)
 
         assert experimenter("wait", id_).returncode == 0
         assert (record()["status"], starts(tmp_path), gone()) == ("completed", 2, True)
@@ -446,7 +451,7 @@ class TestEnding:
         sh("sbatch --partition=urgent --exclusive --output=/dev/null --wrap true")
         until(lambda: record()["status"] == "queued", what="the queue")
         until(lambda: slurm.states()[job] == "PENDING", what="the queue")  # type: ignore[index]
-        sh(f"scontrol update job {job} StartTime=now")
+        start_again(job)
 
         assert experimenter("wait", id_).returncode == 0
         assert (record()["status"], starts(tmp_path)) == ("completed", 2)
@@ -552,4 +557,6 @@ def test_the_commands_of_the_readme_work_when_pasted(repo: Path) -> None:
     done = subprocess.run(["bash", "-e"], input=f"{program[0]}\n{blocks[0]}", capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
-    assert [one["status"] for one in json.loads(experimenter("list", "--json").stdout)] == ["completed"] * 3
+    assert [one["status"] for one in json.loads(experimenter("list", "--json").stdout)] == [
+        "completed"
+    ] * 2  # of three cells one was done

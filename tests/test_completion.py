@@ -17,7 +17,7 @@ from experimenter import names
 
 COMMANDS = [
     "checkout", "completion", "diff", "list", "logs", "prune", "ps", "pull", "push", "rerun", "rm", "run", "show", "stop",
-    "verify", "wait",
+    "submit", "sweep", "verify", "wait",
 ]  # fmt: skip
 LINES = {
     "bash": 'eval "$(experimenter completion bash)"',

@@ -54,7 +54,7 @@ def submit_command(
 
     \b
     Examples:
-      experimenter submit --slurm timeout_min=60 --slurm gpus_per_node=1 -- python train.py
+      experimenter submit --slurm timeout_min=60 -- python train.py
       experimenter submit --from-remote origin --wait -- python train.py
     """  # noqa: D301 - \b is click's mark
     if not command:
