@@ -90,7 +90,7 @@ def sweep_command(
     Examples:
       experimenter sweep -p lr=0.1,0.01 -p 'seed=range(5)' -- python train.py
       experimenter sweep -j 4 --grid grid.yaml --sort loss -- python train.py
-      experimenter sweep -p 'x=log(1,9)' --optimize y --minimize --trials 50 -- ./run
+      experimenter sweep -p 'x=log(1,9)' --optimize y --minimize --trials 9 -- ./a
       experimenter sweep -p lr=0.1,0.01 --template -- python train.py --lr '{lr}'
     """  # noqa: D301 - \b is click's mark
     context = click.get_current_context()
