@@ -23,6 +23,7 @@ _log = logging.getLogger("experimenter")
 _LOOK_AGAIN_S = 0.5
 _ENDING_S = 120.0  # for Slurm to end what it was told to: its KillWait, and what it takes to notice
 _TAIL_BYTES = 16 * 1024
+_SUBMITTING_S = 120.0  # in which a submission is expected to end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def settle_jobs(repo: Repo) -> None:
     if known is None:
         return
     for job in alive:
-        if not job.job_id or slurm.is_alive(known.get(job.job_id)) or not job.is_there:
+        if (not job.job_id and _find_again(job)) or slurm.is_alive(known.get(job.job_id)) or not job.is_there:
             continue
         try:
             with leftovers.locked(state):
@@ -70,6 +71,15 @@ def settle_jobs(repo: Repo) -> None:
                     _settle(repo, job)
         except (ExperimenterError, OSError) as error:
             _log.warning("%s was left behind by the job %s, and could not be settled: %s", job.tag, job.job_id, error)
+
+
+def _find_again(job: Job) -> bool:
+    """Say whether a job whose id was not noted may be alive: who submitted it is just at it, or was killed."""
+    if time.time() - job.folder.stat().st_mtime < _SUBMITTING_S:
+        return True
+    if job_id := slurm.job_named(job.sweep or job.tag):
+        jobs.save_job_id(job.folder, job_id)
+    return bool(job_id)
 
 
 def named(repo: Repo, word: str) -> list[Job]:

@@ -94,6 +94,12 @@ def states() -> dict[str, str] | None:
     return dict(line.split() for line in answer.splitlines() if line.count(" ") == 1)
 
 
+def job_named(name: str) -> str:
+    """Return the id of our newest job of a name, empty if Slurm knows none."""
+    answer = _ask("squeue", "--noheader", "--me", "--states=all", f"--name={name}", "--format=%A") or ""
+    return max(answer.split(), key=int, default="")
+
+
 def is_alive(state: str | None) -> bool:
     """Say whether a job in this state may still run."""
     return state in _ALIVE

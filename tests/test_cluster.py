@@ -560,3 +560,19 @@ def test_the_commands_of_the_readme_work_when_pasted(repo: Path) -> None:
     assert [one["status"] for one in json.loads(experimenter("list", "--json").stdout)] == [
         "completed"
     ] * 2  # of three cells one was done
+
+
+@pytest.mark.parametrize("was_submitted", [True, False])
+def test_a_submission_that_was_killed_is_found_again_or_settled(
+    repo: Path, tmp_path: Path, was_submitted: bool
+) -> None:
+    with busy():
+        id_ = submit()
+        (folder,) = Path(".git/experimenter/jobs").iterdir()
+        (folder / "job.json").unlink()
+        if not was_submitted:
+            sh(f"scancel --name={tags()[0]}")
+        assert (experimenter("list").stderr, bool(running(id_))) == ("", True)  # it may just be submitted
+        os.utime(folder, (0, 0))
+        experimenter("list")
+        assert bool(running(id_)) == was_submitted
