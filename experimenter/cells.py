@@ -5,6 +5,7 @@ import json
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from experimenter import store
@@ -148,7 +149,7 @@ class Grid:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Identities:
     """Tells cells of one plan on one code state from each other, and knows their records."""
 
@@ -156,7 +157,7 @@ class Identities:
     plan: Plan
     tree: str
 
-    @property
+    @cached_property
     def sweep(self) -> str:
         """The sweep's id: the same for the same plan on the same code, in the same directory."""
         words = redacted_command([from_native(word) for word in self.plan.command])

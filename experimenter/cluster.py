@@ -49,20 +49,24 @@ def job_states(repo: Repo) -> dict[str, tuple[Job, str]]:
     return {job.tag: (job, known.get(job.job_id, "UNKNOWN")) for job in alive}
 
 
-def on_their_way(repo: Repo, known: Identities) -> set[str]:
-    """Return the keys of cells that wait for the cluster, or run on it."""
+def on_their_way(repo: Repo, known: Identities) -> dict[str, str]:
+    """Return the tags of cells that wait for the cluster, or run on it, by the keys of these."""
     tags = {job.tag: store.ref(job.tag) for job in jobs.alive(StateFolder.of(repo)) if job.sweep == known.sweep}
-    return {known.key_of(experiment.record) for experiment in store.each(repo, tags)}
+    return {known.key_of(experiment.record): experiment.tag for experiment in store.each(repo, tags)}
 
 
 def settle_jobs(repo: Repo) -> None:
     """Settle experiments whose jobs are gone, as they were cancelled or lost; tell what was done. Nothing is raised."""
     state = StateFolder.of(repo)
+    jobs.drop_ended(state)
     alive = jobs.alive(state)
     known = slurm.states() if alive else None
     if known is None:
         return
+    here = slurm.cluster()
     for job in alive:
+        if job.cluster not in ("", here):  # of another cluster, which shares our file system
+            continue
         if (not job.job_id and _find_again(job)) or slurm.is_alive(known.get(job.job_id)) or not job.is_there:
             continue
         try:
@@ -78,7 +82,7 @@ def _find_again(job: Job) -> bool:
     if time.time() - job.folder.stat().st_mtime < _SUBMITTING_S:
         return True
     if job_id := slurm.job_named(job.sweep or job.tag):
-        jobs.save_job_id(job.folder, job_id)
+        jobs.save_job_id(job.folder, job_id, slurm.cluster())
     return bool(job_id)
 
 
@@ -118,10 +122,14 @@ def cancel(repo: Repo, chosen: Sequence[Job], *, grace_s: float, keep: bool) -> 
         if elapsed_s >= grace_s + _ENDING_S:
             yield from (NotStopped(f"{job.tag}: Slurm does not end the job {job.job_id}") for job in pending)
             return
-        known = slurm.states() or {job.job_id: "RUNNING" for job in pending}
+        answer = slurm.states()
+        known = {job.job_id: "RUNNING" for job in pending} if answer is None else answer
         for job in [job for job in pending if not slurm.is_alive(known.get(job.job_id))]:
             pending.remove(job)
-            yield _outcome(repo, job, keep=keep)
+            try:
+                yield _outcome(repo, job, keep=keep)
+            except (ExperimenterError, OSError) as error:
+                yield NotStopped(f"the job of {job.tag} was cancelled, but not settled: {error}")
         if pending:
             time.sleep(_LOOK_AGAIN_S)
 
@@ -183,7 +191,7 @@ def _fetch_ending(repo: Repo, job: Job) -> None:
 def _save_what_slurm_said(repo: Repo, job: Job) -> None:
     """Add to the experiment's log what Slurm, and we on the node, said outside of it: why a job never started."""
     log = StateFolder.of(repo).log(job.id)
-    for file in sorted(job.folder.glob(f"{job.job_id}*.out")):
+    for file in sorted(job.folder.glob(f"{job.job_id}_*.out")):
         with log.open("ab") as whole:
             whole.write(file.read_bytes()[-_TAIL_BYTES:])
 

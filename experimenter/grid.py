@@ -172,7 +172,10 @@ def _range(
     step = numbers[2] if len(numbers) > 2 else Decimal(1)
     if step == 0:
         reader.fail("the step of a range cannot be 0", parts[2][0])
-    count = math.ceil((stop - start) / step)
+    try:
+        count = math.ceil((stop - start) / step)
+    except ArithmeticError:
+        reader.fail("these numbers are too large", parts[0][0])
     if count <= 0:
         reader.fail("this range is empty", parts[0][0])
     if count > _LONGEST_RANGE:

@@ -23,6 +23,7 @@ class Job:
     folder: Path
     tag: str
     job_id: str
+    cluster: str
     sweep: str | None
     remote: str | None
 
@@ -57,10 +58,10 @@ def create(state: StateFolder, id_: str, tags: Sequence[str], **spec: Any) -> Pa
     return folder
 
 
-def save_job_id(folder: Path, job_id: str) -> None:
-    """Write down the id that Slurm gave a submission."""
+def save_job_id(folder: Path, job_id: str, cluster: str) -> None:
+    """Write down the id that Slurm gave a submission, and on which cluster."""
     with translated(folder):
-        write_json(folder / JOB_FILE, {"job_id": job_id})
+        write_json(folder / JOB_FILE, {"job_id": job_id, "cluster": cluster})
 
 
 def spec(folder: Path) -> Mapping[str, Any]:
@@ -71,6 +72,15 @@ def spec(folder: Path) -> Mapping[str, Any]:
 def alive(state: StateFolder) -> list[Job]:
     """Return the experiments that were submitted, and have not come to their end as far as anybody here knows."""
     return [job for folder in state.jobs.glob("*") for job in _in(folder)]
+
+
+def drop_ended(state: StateFolder) -> None:
+    """Remove folders of which nothing is to come any more, as Slurm may have held files in them open."""
+    for folder in state.jobs.glob("*"):
+        if (folder / "spec.json").exists() and not any(folder.glob("*.alive")):
+            remove_tree(folder)
+    with contextlib.suppress(OSError):  # there is none, or others are left
+        state.jobs.rmdir()
 
 
 def job_of(state: StateFolder, tag: str) -> Job | None:
@@ -87,4 +97,7 @@ def _in(folder: Path) -> Iterator[Job]:
             job_id = str(submitted.get("job_id", ""))
             array = f"_{place}" if len(tags) > 1 else ""
             sweep, remote = found.get("sweep"), found.get("remote")
-            yield Job(folder=folder, tag=tag, job_id=job_id and job_id + array, sweep=sweep, remote=remote)
+            cluster = str(submitted.get("cluster", ""))
+            yield Job(
+                folder=folder, tag=tag, job_id=job_id and job_id + array, cluster=cluster, sweep=sweep, remote=remote
+            )

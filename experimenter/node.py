@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from experimenter import jobs, names, slurm, store
+from experimenter import jobs, names, registry, slurm, store
 from experimenter.errors import CannotRerun, ExperimenterError, RemoteFailed
 from experimenter.plumbing import Repo, config, find_repo
 from experimenter.plumbing.transfer import Patience, transfer
@@ -18,7 +18,7 @@ from experimenter.rerun import prepared
 from experimenter.run import Options, Outcome, run
 from experimenter.settings import Settings
 from experimenter.signals import blocked, interruptible
-from experimenter.state import StateFolder, remove_tree, write_json
+from experimenter.state import StateFolder, ending_of, remove_tree, write_json
 from experimenter.store import Experiment
 from experimenter.submission import REMOTE
 from experimenter.text import visible
@@ -54,8 +54,16 @@ def work(folder: Path) -> Outcome:
 
 
 def _note_failure(repo: Repo, experiment: Experiment, error: ExperimenterError) -> None:
-    """Say beside the log, and in it, why a command was never started."""
+    """Say beside the log, and in it, why a command was never started, and remove the tag.
+
+    Where one was started, or Slurm will start the job once more, all stays for whoever settles it.
+    """
     state = StateFolder.of(repo)
+    if registry.entry_of(repo, experiment.tag) or ending_of(repo, experiment.tag) or slurm.is_requeued():
+        return
+    left = store.find(repo, experiment.tag)
+    if left and not left.is_finished:
+        store.delete(repo, left)
     with state.log(experiment.id).open("a") as log:
         log.write(f"experimenter: {visible(str(error.message))}\n")
     ending = {"tag": experiment.tag, "status": "failed", "exit_code": error.exit_status, "is_kept": False}

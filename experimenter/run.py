@@ -179,7 +179,8 @@ def _settle(begun: live.Live, ran: _Ran, workplace: Workplace, signals: Signals,
     """Store the finished record in the tag, or remove the tag."""
     phase = begun.entry.phase
     begun.entry.mark_settling()
-    if ran.ending.exit_code and phase == Phase.ENDING and _is_requeued(begun, options):
+    was_ended = ran.ending.exit_code or signals.was_asked_to_end  # one that saves its state may then exit 0
+    if was_ended and phase == Phase.ENDING and _is_requeued(begun, options):
         code, tag = ran.ending.exit_code, begun.entry.tag
         return Outcome(exit_code=code, tag=tag, status="queued", ended_by=None, experiment=None)
     ending, status = ran.ending, _status(ran.ending, signals) if phase == Phase.ENDING else "stopped"

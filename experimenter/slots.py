@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 from experimenter.signals import blocked
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_LOOK_AGAIN_S = 0.5
 _REPORT_BYTES = 32 * 1024  # fits into a pipe that nobody reads yet
 
 Item = TypeVar("Item")
@@ -43,7 +44,8 @@ class Slots(Generic[Item]):
         for signum in _ENDING:
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 self._previous[signum] = signal.signal(signum, self._pass_on)
-        self._previous[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._suspend)
+        if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+            self._previous[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._suspend)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,6 +69,18 @@ class Slots(Generic[Item]):
     def is_full(self) -> bool:
         """Whether nothing can be started now."""
         return len(self._working) >= self.count
+
+    @contextlib.contextmanager
+    def none_left(self) -> Iterator[None]:
+        """End what works, and wait for it, should the body fail."""
+        try:
+            yield
+        except BaseException:
+            self.send(signal.SIGTERM)
+            while self._working:
+                self.wait(_LOOK_AGAIN_S)
+                list(self.ended())
+            raise
 
     def start(self, item: Item, work: Callable[[int], bytes]) -> None:
         """Work on `item` in a forked process; `work` gets the number of a free slot, and returns its report.
@@ -109,6 +123,8 @@ class Slots(Generic[Item]):
             except ProcessLookupError:  # it has just been forked, and leads no group yet; or it has ended
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signum)
+            except PermissionError:  # only zombies are left of it (macOS)
+                continue
 
     def _begin(self) -> None:
         """Be the forked process: signals do what they did before us, and no terminal can be asked or suspend us."""

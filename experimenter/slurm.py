@@ -3,7 +3,8 @@
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -15,7 +16,8 @@ from experimenter.text import visible
 
 _PATIENCE_S = 60.0
 _WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "CONFIGURING")
-_ALIVE = (*_WAITING, "RUNNING", "SUSPENDED", "COMPLETING", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT")
+_DEAD = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
+         "REVOKED", "TIMEOUT")  # fmt: skip
 _OURS = ("additional_parameters", "array_parallelism", "job_name", "name", "setup", "srun_args", "stderr_to_stdout",
          "teardown", "use_srun")  # fmt: skip
 
@@ -76,11 +78,24 @@ def submit(
         if count > 1:
             executor.parameters["map_count"] = count
         # Our words instead of a pickled function: a node may have nothing in common with us but Slurm.
-        return str(executor._submit_command(shlex.join(words)).job_id)
+        with _outside_of_jobs():
+            return str(executor._submit_command(shlex.join(words)).job_id)
     except (FailedJobError, FailedSubmissionError, ValueError, AssertionError) as error:
         said = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = next((line for line in said if "error:" in line), said[-1] if said else "it said nothing")
         raise NoSlurm(f"Slurm did not take the job: {visible(reason)}") from error
+
+
+@contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """Hide the job that we may be in ourselves, whose place in an array sbatch would pass on."""
+    ours = {key: value for key, value in os.environ.items() if key.startswith("SLURM_") and key != "SLURM_CONF"}
+    for key in ours:
+        del os.environ[key]
+    try:
+        yield
+    finally:
+        os.environ.update(ours)
 
 
 def states() -> dict[str, str] | None:
@@ -88,7 +103,7 @@ def states() -> dict[str, str] | None:
 
     Asked is squeue(1): sacct(1) needs a database that many clusters do not have.
     """
-    answer = _ask("squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i %T")
+    answer = _ask("squeue", "--all", "--noheader", "--array", "--me", "--states=all", "--format=%i %T")
     if answer is None:
         return None
     return dict(line.split() for line in answer.splitlines() if line.count(" ") == 1)
@@ -96,13 +111,13 @@ def states() -> dict[str, str] | None:
 
 def job_named(name: str) -> str:
     """Return the id of our newest job of a name, empty if Slurm knows none."""
-    answer = _ask("squeue", "--noheader", "--me", "--states=all", f"--name={name}", "--format=%A") or ""
+    answer = _ask("squeue", "--all", "--noheader", "--me", "--states=all", f"--name={name}", "--format=%A") or ""
     return max(answer.split(), key=int, default="")
 
 
 def is_alive(state: str | None) -> bool:
-    """Say whether a job in this state may still run."""
-    return state in _ALIVE
+    """Say whether a job in this state may still run; one that Slurm does not know, or knows no more, does not."""
+    return state is not None and state not in _DEAD
 
 
 def is_waiting(state: str | None) -> bool:
@@ -129,8 +144,16 @@ def our_job_id() -> str:
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
 
 
+def cluster() -> str:
+    """Return the name of the cluster that Slurm's commands speak with; empty without an answer."""
+    named = re.search(r"^ClusterName\s*=\s*(\S+)", _ask("scontrol", "show", "config") or "", re.MULTILINE)
+    return named[1] if named else ""
+
+
 def _ask(*words: str) -> str | None:
-    return answer_of(words, env=os.environ, timeout_s=_PATIENCE_S)
+    # What the user has set for their own lists would hide jobs from us.
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SCANCEL_"))}
+    return answer_of(words, env=env, timeout_s=_PATIENCE_S)
 
 
 def _known() -> set[str]:

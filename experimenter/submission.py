@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experimenter import jobs, names, queued, registry, share, slurm, snapshot, store
-from experimenter.errors import CannotRerun, ExperimenterError, RefMoved
+from experimenter.errors import CannotRerun, ExperimenterError, NotShared
 from experimenter.limits import Limits
 from experimenter.plumbing import Repo, delete_refs
 from experimenter.plumbing.transfer import Patience
@@ -20,7 +20,7 @@ from experimenter.run import Options
 from experimenter.settings import Settings
 from experimenter.signals import blocked, interruptible
 from experimenter.state import StateFolder, remove_tree
-from experimenter.storable import REDACTED, dumps, redacted
+from experimenter.storable import REDACTED, dumps, redacted, redacted_command
 from experimenter.store import Experiment
 from experimenter.text import from_native
 
@@ -82,27 +82,35 @@ def submit(
     if asked.remote is not None:
         _check_for_remote(works, options)
         remote = Remote.of(repo, asked.remote, Patience(), is_pushed_to=True)
+    now = datetime.now(UTC)
+    name = options.name or names.from_command(works[0].command)
+    tags = [names.tag(name, now + timedelta(microseconds=place)) for place in range(len(works))]
     found: list[Experiment] = []
-    folder = None
+    folder, job_id = None, ""
     try:
         with interruptible():
-            found += _queue(repo, code, works, options, sweep)
-            tags = [one.tag for one in found]
+            found += _queue(repo, code, works, options, sweep, name=name, now=now)
             id_ = f"{sweep}-{os.urandom(4).hex()}" if sweep else found[0].id
             spec = _spec(repo, works, options, settings, sweep, remote)
             folder = jobs.create(StateFolder.of(repo), id_, tags, **spec)
             if remote:
-                share.push(repo, remote, tags, max_size_bytes=settings.max_push_size_bytes)
+                shared = share.push(repo, remote, tags, max_size_bytes=settings.max_push_size_bytes)
+                for tag, reason in shared.refused.items():
+                    raise NotShared(f"{remote} refused {tag}: {reason}")
             with blocked():  # a job that nobody knows of would be lost
                 words = [python, "-m", "experimenter", "_job"]
                 words += ["--from-remote", tags[0], *(["--keep"] if options.keep else [])] if remote else [str(folder)]
-                jobs.save_job_id(folder, _hand_over(folder, words, tags, asked, name=sweep or tags[0], remote=remote))
+                job_id = _hand_over(folder, words, tags, asked, name=sweep or tags[0], remote=remote)
+                jobs.save_job_id(folder, job_id, slurm.cluster())
     except BaseException:
-        with contextlib.suppress(RefMoved):
-            delete_refs(repo, {store.ref(one.tag): one.tag_object for one in found})
+        if job_id:
+            slurm.cancel(job_id)
+        made = store.experiments(repo, {tag: store.ref(tag) for tag in tags})
+        with contextlib.suppress(ExperimenterError):
+            delete_refs(repo, {store.ref(tag): one.tag_object for tag, one in made.items()})
         if remote:
             with contextlib.suppress(ExperimenterError):
-                remote.delete(found)
+                remote.delete(list(made.values()))
         if folder:
             _drop(folder)
         raise
@@ -110,11 +118,16 @@ def submit(
 
 
 def _queue(
-    repo: Repo, code: Mapping[str, Any], works: Sequence[Work], options: Options, sweep: str | None
+    repo: Repo,
+    code: Mapping[str, Any],
+    works: Sequence[Work],
+    options: Options,
+    sweep: str | None,
+    *,
+    name: str,
+    now: datetime,
 ) -> Iterator[Experiment]:
     """Yield the experiments, whose tags follow each other by a microsecond."""
-    now = datetime.now(UTC)
-    name = options.name or names.from_command(works[0].command)
     for place, work in enumerate(works):
         yield queued.queue(
             repo, code, name=name, now=now + timedelta(microseconds=place), description=options.description,
@@ -159,10 +172,13 @@ def _hand_over(
 
 def _check_for_remote(works: Sequence[Work], options: Options) -> None:
     """Raise CannotRerun for what would not reach a node that has nothing but the tag."""
-    if any(REDACTED in dumps(redacted(dict(work.parameters))) or REDACTED in " ".join(work.shown) for work in works):
+    secret = [
+        work for work in works if REDACTED in dumps([redacted(dict(work.parameters)), redacted_command(work.shown)])
+    ]
+    if secret:
         raise CannotRerun("a secret parameter is not in the tag, so that --from-remote cannot bring it to the node")
-    if options.links:
-        raise CannotRerun("--link is for a node that shares the repository, not for --from-remote")
+    if options.links or options.results_file:
+        raise CannotRerun("--link and --results are for a node that shares the repository, not for --from-remote")
 
 
 def _drop(folder: Path) -> None:

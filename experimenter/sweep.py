@@ -27,6 +27,7 @@ from experimenter.tree import Tree
 from experimenter.worker import Worker
 
 _LOOK_AGAIN_S = 0.5  # at the cells that others run
+_LONGEST_WARNING = 500
 _LONGEST_RESULTS = 8 * 1024  # characters of JSON, to be shown when a cell has ended
 
 
@@ -114,7 +115,7 @@ def _code_state(
 ) -> Iterator[tuple[Worker, int, dict[str, Any]]]:
     """Store the code state and join the sweep for the body: give the worker, its place in the journal, and the code."""
     state = StateFolder.of(repo)
-    sweeps.clear(state)
+    sweeps.clear(repo)
     folder = sweeps.begin(state)
     try:
         limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=options.allow_secrets)
@@ -155,7 +156,7 @@ class _Work:
         """Run all; return the signal that ended it, if one did."""
         self._save()
         self.watch.began(self.progress)
-        with Slots[Job](self.how.slots) as slots:
+        with Slots[Job](self.how.slots) as slots, slots.none_left():
             known_failed = self.progress.failed
             while True:
                 is_ending = slots.received or sweeps.is_stopped(self.worker)
@@ -240,7 +241,7 @@ class _Work:
             said = {"fate": "interrupted"}
         except (ExperimenterError, OSError) as error:
             said = {"fate": "refused", "message": error.message if isinstance(error, ExperimenterError) else str(error)}
-        return dumps({**said, "warnings": warnings}).encode()
+        return dumps({**said, "warnings": [warning[:_LONGEST_WARNING] for warning in warnings[:10]]}).encode()
 
     def _run_in(self, job: Job, slot: int) -> dict[str, Any]:
         cell = sweeps.Cell(worker=self.worker, key=job.key, since=self.since, slot=slot)

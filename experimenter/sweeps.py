@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experimenter import jobs, registry
+from experimenter import jobs, registry, store
 from experimenter.entry import Entry
 from experimenter.errors import CellTaken, NotStopped, StateUnwritable
 from experimenter.plumbing import Repo
@@ -73,6 +73,14 @@ def leave(worker: Worker) -> None:
         _remove(state, worker.folder)
 
 
+def note_submission(repo: Repo, sweep: str, *, total: int, done: int, tags: Sequence[str]) -> None:
+    """Write down what was submitted of a sweep to a cluster, and how much of it was done before."""
+    state = StateFolder.of(repo)
+    with translated(state.logs):
+        ending = {"sweep": sweep, "total": total, "done": done, "failed": 0, "tags": list(tags)}
+        write_json(state.ending(sweep), ending, is_durable=False)
+
+
 def named(repo: Repo, word: str, *, ended: bool = False) -> str | None:
     """Return the sweep whose id is a word, or begins with 4 or more digits of it, if there is just one.
 
@@ -110,7 +118,10 @@ def wait_for_end(
             raise NotStopped(f"the sweep {sweep} does not end; 'experimenter ps' shows its process")
         meanwhile()
         time.sleep(_LOOK_AGAIN_S)
-    ending = read_object(StateFolder.of(repo).ending(sweep)) or {}
+    ending = dict(read_object(StateFolder.of(repo).ending(sweep)) or {})
+    if submitted := ending.get("tags"):  # to a cluster, where nobody counts
+        found = store.experiments(repo, {tag: store.ref(tag) for tag in submitted}).values()
+        ending["done"] += sum(experiment.status == "completed" for experiment in found)
     return 0 if ending.get("failed") == 0 and ending["done"] >= ending["total"] else 1
 
 
@@ -178,14 +189,15 @@ def is_stopped(worker: Worker) -> bool:
     return (worker.folder.parent / _STOPPED).exists()
 
 
-def clear(state: StateFolder) -> None:
+def clear(repo: Repo) -> None:
     """Remove what workers left here that were killed."""
+    state = StateFolder.of(repo)
     if not state.sweeps.exists():
         return
     with _locked(state):
         for folder in [path for path in state.sweeps.glob("*/*") if path.is_dir()]:
             worker = Worker.read(state, folder)
-            if worker is None or not worker.is_alive:
+            if (worker is None or not worker.is_alive) and not cells(repo, folder.parent.name):  # which may be in it
                 _remove(state, folder)
         for unborn in registry.given_up(state.sweeps):
             remove_tree(unborn)
@@ -204,7 +216,7 @@ def _remove(state: StateFolder, folder: Path) -> None:
 def _locked(state: StateFolder) -> Iterator[None]:
     """Let only one process at a time claim a cell; the lock goes with its holder (flock(2))."""
     with translated(state.sweeps):
-        descriptor = os.open(state.sweeps / "lock", os.O_RDONLY | os.O_CREAT, 0o600)
+        descriptor = os.open(state.sweeps / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # to be written, for NFS
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

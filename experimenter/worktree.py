@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from experimenter.errors import BadSetting
+from experimenter.errors import BadSetting, ExperimenterError
 from experimenter.plumbing import Repo, find_repo
 from experimenter.state import remove_tree
 from experimenter.status import GITLINK, lstat
@@ -41,9 +41,9 @@ class WorkTree:
         One that `is_shared` by those who use it in turn is there already for the second, and brought back to the
         commit. Nothing comes over the network. Raises GitFailed; the caller removes what was made so far.
         """
-        if place.exists():
-            private = _brought_back(place, commit)
-        else:
+        private = _brought_back(place, commit) if is_shared else None
+        if private is None:
+            remove_tree(place)
             _register(original, commit, place)
             private = _filled(place)
             if is_shared:
@@ -125,13 +125,21 @@ def _filled(place: Path) -> Repo:
     return private
 
 
-def _brought_back(place: Path, commit: str) -> Repo:
-    """Let a linked work tree have exactly the files of a commit again, whatever was done in it; submodules go."""
-    private = find_repo(place)
-    shutil.copy2(_first_index(private), private.index)  # flags in the one that is there would hide changes
-    private.git("update-ref", "--no-deref", "HEAD", commit)
-    private.git(*_EXACTLY, "reset", "--hard", "--quiet")
-    private.git(*_EXACTLY, "clean", "-ffdxq")
+def _brought_back(place: Path, commit: str) -> Repo | None:
+    """Let a linked work tree have exactly the files of a commit again, whatever was done in it; submodules go.
+
+    Return nothing if there is none, or if it cannot be brought back.
+    """
+    if not (place / ".git").exists():
+        return None
+    try:
+        private = find_repo(place)
+        shutil.copy2(_first_index(private), private.index)  # flags in the one that is there would hide changes
+        private.git("update-ref", "--no-deref", "HEAD", commit)
+        private.git(*_EXACTLY, "reset", "--hard", "--quiet")
+        private.git(*_EXACTLY, "clean", "-ffdxq")
+    except (ExperimenterError, OSError):  # a git was killed in it, or the command has made folders read-only
+        return None
     for path in _submodules(private):
         remove_tree(private.top / os.fsdecode(path))
     return private

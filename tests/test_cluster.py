@@ -301,6 +301,7 @@ class TestSubmit:
             (("-d",), 2, "a job is in the background anyway"),
             (("--from-remote", "-p", "api_key=hush"), 1, "a secret parameter is not in the tag"),
             (("--from-remote",), 1, "there is no remote origin"),
+            (("--from-remote", "--results", "x.json"), 1, "--link and --results are for a node that shares"),
         ],
     )
     def test_what_cannot_be_submitted_leaves_nothing_behind(
@@ -483,6 +484,8 @@ class TestSweep:
         found = json.loads(experimenter("list", "--json").stdout)
         assert [one["parameters"]["x"] for one in found] == [0, 1]
         assert {(one["sweep"], one["results"]["s"]) for one in found} == {(sweep, sweep)}
+        good = experimenter("sweep", "--engine", "slurm", "-p", "y=1,2", "--", "true").stdout.strip()
+        assert experimenter("wait", good).returncode == 0
         again = experimenter(*words, "--wait", "--", "sh", "-c", script)
         assert (again.returncode, again.stderr) == (1, f"Note: sweep {sweep}: 3 cells, 2 done already, 1 submitted\n")
 

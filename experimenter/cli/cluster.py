@@ -98,7 +98,7 @@ def submit_sweep(
     from experimenter.cells import Identities
     from experimenter.cluster import on_their_way, while_waiting
     from experimenter.submission import Asked, Work, code_state, submit
-    from experimenter.sweeps import wait_for_end
+    from experimenter.sweeps import note_submission, wait_for_end
 
     asked = Asked(parameters=slurm.check(slurm_options), requeue=requeue, at_a_time=at_a_time, remote=from_remote)
     repo = find_current_repo()
@@ -116,13 +116,14 @@ def submit_sweep(
     counts = f"{cells.total:,} cells, {cells.done} done already" if cells.done else f"{cells.total:,} cells"
     click.echo(f"Note: sweep {known.sweep}: {counts}, {len(works):,} submitted", err=True)
     if works:
-        submit(repo, code, works, options, settings, asked, python=sys.executable, sweep=known.sweep)
+        found = submit(repo, code, works, options, settings, asked, python=sys.executable, sweep=known.sweep)
+        tags = [*(one.tag for one in found), *waiting.values()]
+        note_submission(repo, known.sweep, total=cells.total, done=cells.done, tags=tags)
     click.echo(known.sweep)
     sys.stdout.flush()
     if not wait:
         return 0
-    wait_for_end(repo, known.sweep, meanwhile=while_waiting(repo, known.sweep))
-    return 0 if source(known).done == cells.total else 1
+    return wait_for_end(repo, known.sweep, meanwhile=while_waiting(repo, known.sweep))
 
 
 def _check_options(given: dict[str, Any]) -> None:

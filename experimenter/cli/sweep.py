@@ -165,8 +165,9 @@ def _plan(
     """Return what to run. A template that cannot be filled is told before anything is stored."""
     from experimenter.cells import Plan
     from experimenter.grid import cells, described
+    from experimenter.storable import public
 
-    line = [[axis.key, described(axis)] for axis in grid]
+    line = [public({axis.path[-1]: described(axis), "key": axis.key}) for axis in grid]
     optimized = [goal.key, goal.is_up, goal.seed] if goal else None
     axes = [axis.path for axis in grid]
     plan = Plan(command=command, is_template=is_template, base=base, axes=axes, line=[line, optimized])

@@ -1,5 +1,6 @@
 """Shows how a sweep goes on: as a bar on a terminal, elsewhere as a line for each cell that has ended."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from shutil import get_terminal_size
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 _TAIL_LINES = 5  # of the log of a cell that failed
 
 
+def _print(text: str, *, end: str = "\n") -> None:
+    """Print on stderr; that nobody reads it any more does not end a sweep."""
+    with contextlib.suppress(OSError):
+        click.echo(text + end, nl=False, err=True)
+
+
 class Lines:
     """Prints a line for each cell that has ended, and the last lines of those that failed."""
 
@@ -29,12 +36,12 @@ class Lines:
         """Say which sweep it is."""
         earlier = f", {progress.earlier} {'ended' if progress.failed else 'done'} already" if progress.earlier else ""
         cells = "1 cell" if progress.total == 1 else f"{progress.total:,} cells"
-        click.echo(f"Note: sweep {progress.sweep}: {cells}{earlier}", err=True)
+        _print(f"Note: sweep {progress.sweep}: {cells}{earlier}")
 
     def ended(self, ended: "Ended", progress: "Progress") -> None:
         """Print how a cell ended."""
         for line in self.lines(ended, progress):
-            click.echo(line, err=True)
+            _print(line)
 
     def warned(self, warning: str) -> None:
         """Print a warning of a cell's."""
@@ -71,7 +78,7 @@ class Bar(Lines):
         else:
             self._clear()
             for line in lines:
-                click.echo(line, err=True)
+                _print(line)
 
     def warned(self, warning: str) -> None:
         """Print a warning above the bar."""
@@ -87,13 +94,13 @@ class Bar(Lines):
             return
         width = get_terminal_size().columns
         lines = [bar(progress, width), *([cut(self._last, width)] if self._last else [])]
-        click.echo("\n".join(lines), nl=False, err=True)
+        _print("\n".join(lines), end="")
         self._drawn = len(lines)
 
     def _clear(self) -> None:
         """Take away what was drawn."""
         if self._drawn:
-            click.echo("\r\x1b[K" + "\x1b[A\x1b[K" * (self._drawn - 1), nl=False, err=True)
+            _print("\r\x1b[K" + "\x1b[A\x1b[K" * (self._drawn - 1), end="")
             self._drawn = 0
 
 
@@ -108,7 +115,7 @@ class InBackground(Lines):
         """Let the foreground print the id, and end."""
         from experimenter.state import StateFolder
 
-        with StateFolder.of(self._repo).log(progress.sweep).open("wb") as log:
+        with StateFolder.of(self._repo).log(progress.sweep).open("ab") as log:
             self._background.started(progress.sweep, log.fileno())
         speak(only_warnings=True)
         super().began(progress)
