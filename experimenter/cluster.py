@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from experimenter import jobs, leftovers, names, registry, slurm, store
@@ -99,18 +99,17 @@ def named(repo: Repo, word: str) -> list[Job]:
         return []
 
 
-def cancel(repo: Repo, chosen: Sequence[Job], *, grace_s: float, keep: bool) -> Iterator[Cancelled | NotStopped]:
+def cancel(repo: Repo, chosen: Sequence[Job], *, grace_s: float | None, keep: bool) -> Iterator[Cancelled | NotStopped]:
     """Cancel jobs; yield how each ended, as soon as Slurm says so and its experiment is settled.
 
-    What runs is asked with SIGTERM, and after the grace cancelled for good.
+    The grace, and whether the tag is kept, are those of the submission unless they are given. What runs is asked with
+    SIGTERM, and after the grace cancelled for good.
     """
-    known = slurm.states() or {}
-    for job in chosen:
-        entry = registry.entry_of(repo, job.tag)
-        if entry:
-            entry.claim(Phase.STOPPING_KEPT if keep else Phase.STOPPING)
-        is_running = entry is not None and not slurm.is_waiting(known.get(job.job_id))
-        slurm.cancel(job.job_id, signal_name="TERM" if is_running else "")
+    specs = {job.tag: jobs.spec(job.folder) for job in chosen}
+    kept = {tag for tag, spec in specs.items() if keep or spec.get("keep")}
+    if grace_s is None:
+        grace_s = max((float(spec.get("grace_s", 0)) for spec in specs.values()), default=0.0)
+    _ask_to_end(repo, chosen, kept)
     started_s = time.monotonic()
     pending, was_cancelled = list(chosen), False
     while pending:
@@ -127,11 +126,22 @@ def cancel(repo: Repo, chosen: Sequence[Job], *, grace_s: float, keep: bool) -> 
         for job in [job for job in pending if not slurm.is_alive(known.get(job.job_id))]:
             pending.remove(job)
             try:
-                yield _outcome(repo, job, keep=keep)
+                yield _outcome(repo, job, keep=job.tag in kept)
             except (ExperimenterError, OSError) as error:
                 yield NotStopped(f"the job of {job.tag} was cancelled, but not settled: {error}")
         if pending:
             time.sleep(_LOOK_AGAIN_S)
+
+
+def _ask_to_end(repo: Repo, chosen: Sequence[Job], kept: Collection[str]) -> None:
+    """Send SIGTERM to jobs that run, and cancel those that wait."""
+    known = slurm.states() or {}
+    for job in chosen:
+        entry = registry.entry_of(repo, job.tag)
+        if entry:
+            entry.claim(Phase.STOPPING_KEPT if job.tag in kept else Phase.STOPPING)
+        is_running = entry is not None and not slurm.is_waiting(known.get(job.job_id))
+        slurm.cancel(job.job_id, signal_name="TERM" if is_running else "")
 
 
 def _outcome(repo: Repo, job: Job, *, keep: bool) -> Cancelled:
@@ -149,6 +159,8 @@ def _settle(repo: Repo, job: Job, *, keep: bool = False, status: str = "interrup
     entry = registry.entry_of(repo, job.tag)
     if entry:
         settle_entry(repo, entry, settings)
+        if entry.exists:  # its command has outlived the job
+            return
     elif job.remote:
         _fetch_ending(repo, job)
     experiment = store.find(repo, job.tag)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from experimenter import leftovers, names, registry, store
+from experimenter import jobs, leftovers, names, registry, store
 from experimenter.entry import Entry
 from experimenter.errors import ExperimentAmbiguous, ExperimentUnknown, NotStopped, StatusUnknown
 from experimenter.find import find
@@ -151,8 +151,9 @@ def wait(repo: Repo, word: str, *, meanwhile: Callable[[], None] = lambda: None)
 
 
 def _known_tags(repo: Repo) -> list[str]:
-    alive = (entry.tag for entry in registry.entries(repo))
-    return list(dict.fromkeys([*store.tags(repo), *ended_tags(repo), *alive]))
+    alive = [entry.tag for entry in registry.entries(repo)]
+    submitted = [job.tag for job in jobs.alive(StateFolder.of(repo))]  # whose tag may just have gone
+    return list(dict.fromkeys([*store.tags(repo), *ended_tags(repo), *alive, *submitted]))
 
 
 def _waiting(repo: Repo, tag: str) -> Entry:

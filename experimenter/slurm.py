@@ -69,9 +69,9 @@ def submit(
     more: dict[str, Any] = {} if "signal_delay_s" in parameters else {"signal": "CONT@1"}
     more |= {"requeue": True} if requeue else {}
     executor = submitit.SlurmExecutor(folder=folder)
-    wanted = executor._convert_parameters({"name": name, **parameters})
-    wanted = {"time": None, **wanted}  # else it is 5 minutes
     try:
+        wanted = executor._convert_parameters({"name": name, **parameters})
+        wanted = {"time": None, **wanted}  # else it is 5 minutes
         executor.update_parameters(
             **wanted, array_parallelism=at_a_time, additional_parameters=more, stderr_to_stdout=True
         )
@@ -166,4 +166,6 @@ def _known() -> set[str]:
 def _value(text: str) -> Any:
     if re.fullmatch(r"-?\d+", text):
         return int(text)
+    if re.fullmatch(r"\d+\.\d+", text):
+        return float(text)
     return {"true": True, "false": False}.get(text.lower(), text)

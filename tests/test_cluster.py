@@ -298,6 +298,7 @@ class TestSubmit:
             (("--slurm", "timout_min=5"), 2, "--slurm: there is no key 'timout_min'; did you mean timeout_min?"),
             (("--slurm", "partition"), 2, "--slurm: 'partition' is not KEY=VALUE"),
             (("--slurm", "partition=nowhere"), 1, "Slurm did not take the job: sbatch: error: "),
+            (("--slurm", "mem_gb=much"), 1, "Slurm did not take the job: "),
             (("-d",), 2, "a job is in the background anyway"),
             (("--from-remote", "-p", "api_key=hush"), 1, "a secret parameter is not in the tag"),
             (("--from-remote",), 1, "there is no remote origin"),
@@ -362,6 +363,29 @@ class TestEnding:
         assert experimenter("stop", id_, "--grace", "1").returncode == 0
         assert (tags(), gone()) == ([], True)
         until(lambda: not psutil.pid_exists(pid), what="the end of it")
+
+    def test_keep_and_grace_of_the_submission_count_for_a_stop(self, tmp_path: Path) -> None:
+        script = f"trap '' TERM; echo x >> {tmp_path}/started; while true; do sleep 0.1; done"
+        id_ = submit("--keep", "--grace", "1", command=("sh", "-c", script))
+        until((tmp_path / "started").exists, what="the start")
+        until(lambda: running(id_).get("pid"), what="the record of it")
+
+        assert experimenter("stop", id_).returncode == 0
+        assert (record()["status"], gone()) == ("stopped", True)
+
+    def test_a_command_that_outlives_its_job_is_not_lost(self, tmp_path: Path) -> None:
+        script = f"echo x >> {tmp_path}/started; until test -e {tmp_path}/go; do sleep 0.1; done; echo '{{\"a\": 1}}' > $EXPERIMENTER_RESULTS_FILE"
+        id_ = submit(command=("sh", "-c", script))
+        until((tmp_path / "started").exists, what="the start")
+        until(lambda: running(id_).get("pid"), what="the record of it")
+        job = job_id(id_)
+        os.kill(running(id_)["wrapper_pid"], signal.SIGKILL)
+        until(lambda: not slurm.is_alive((slurm.states() or {}).get(job)), what="the end of the job")
+        assert running(id_)["state"] == "orphaned"
+        (tmp_path / "go").touch()
+        until(lambda: not running(id_), what="the end")
+
+        assert (record()["status"], record()["results"]) == ("interrupted", {"a": 1})
 
     def test_a_job_that_is_cancelled_from_outside_is_settled(self, tmp_path: Path) -> None:
         id_ = started(tmp_path, script='echo "{\\"a\\": 1}" > $EXPERIMENTER_RESULTS_FILE;')

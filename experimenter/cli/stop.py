@@ -62,7 +62,6 @@ def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | No
     if chosen.jobs:
         from experimenter.cluster import cancel
 
-        grace_s = settings.grace_s if grace_s is None else grace_s
         for cancelled in cancel(repo, chosen.jobs, grace_s=grace_s, keep=keep):
             failed |= not _tell(cancelled, _sentence_of_job)
     return 1 if failed else 0
