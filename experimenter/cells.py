@@ -12,8 +12,8 @@ from experimenter import store
 from experimenter.params import nested
 from experimenter.plumbing import Repo
 from experimenter.record import Record
-from experimenter.storable import flattened, merged, public, redacted, redacted_command, without_users
-from experimenter.template import filled
+from experimenter.storable import flattened, merged, public, redacted_command, without_users
+from experimenter.template import filled, filled_publicly
 from experimenter.text import from_bytes, from_native
 
 
@@ -34,6 +34,10 @@ class Plan:
     def words(self, parameters: Mapping[str, Any]) -> list[str]:
         """Return the command of a cell. Raises BadTemplate."""
         return filled(self.command, parameters) if self.is_template else list(self.command)
+
+    def shown(self, parameters: Mapping[str, Any]) -> list[str]:
+        """Return the command of a cell without secret parameters. Raises BadTemplate."""
+        return filled_publicly(self.command, parameters) if self.is_template else list(self.command)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +170,8 @@ class Identities:
 
     def key(self, parameters: Mapping[str, Any]) -> str:
         """Return what tells a cell from all others: its code, command, directory and parameters, as recorded."""
-        words = self.plan.words(redacted(dict(parameters)))
-        command = without_users(redacted_command([from_native(word) for word in words]))
+        words = [from_native(word) for word in self.plan.shown(parameters)]
+        command = without_users(redacted_command(words))
         return _digest([self.tree, command, self._directory, public(parameters)])
 
     def done(self, keys: Collection[str]) -> dict[str, str]:

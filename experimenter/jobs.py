@@ -41,9 +41,7 @@ class Job:
         """Let it not be alive any more; the last one takes the submission's folder along."""
         (self.folder / f"{self.id}.alive").unlink(missing_ok=True)
         if not any(self.folder.glob("*.alive")):
-            remove_tree(self.folder)
-            with contextlib.suppress(OSError):  # others are left
-                self.folder.parent.rmdir()
+            remove(self.folder)
 
 
 def create(state: StateFolder, id_: str, tags: Sequence[str], **spec: Any) -> Path:
@@ -78,9 +76,14 @@ def drop_ended(state: StateFolder) -> None:
     """Remove folders of which nothing is to come any more, as Slurm may have held files in them open."""
     for folder in state.jobs.glob("*"):
         if (folder / "spec.json").exists() and not any(folder.glob("*.alive")):
-            remove_tree(folder)
-    with contextlib.suppress(OSError):  # there is none, or others are left
-        state.jobs.rmdir()
+            remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove a submission's folder, and that of all submissions if it was the last one."""
+    remove_tree(folder)
+    with contextlib.suppress(OSError):  # others are left
+        folder.parent.rmdir()
 
 
 def job_of(state: StateFolder, tag: str) -> Job | None:

@@ -57,7 +57,6 @@ def begin(
     PID file. Whatever fails, nothing of it stays: no entry, no scratch index, no tag. Raises CellTaken for a `cell` of
     a sweep that is not to be run.
     """
-    limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
     about = {
         "name": names.checked(name),
         "command": [from_native(word) for word in command],
@@ -77,7 +76,7 @@ def begin(
                 entry = registry.open_entry(repo, name, words, now=now, **promised)
             if cell:
                 _share_index(cell, entry)
-            found = code or snapshot.take(repo, limits, scratch=entry.index).to_record()
+            found = code or code_state(repo, settings, allow_secrets=allow_secrets, scratch=entry.index)
             experiment = _store(repo, entry, found, **about)
         except RefExists:  # the clock went back, and one of that moment has ended already
             assert entry
@@ -89,6 +88,12 @@ def begin(
             raise
         else:
             return Live(repo=repo, settings=settings, entry=entry, experiment=experiment)
+
+
+def code_state(repo: Repo, settings: Settings, *, allow_secrets: bool, scratch: Path) -> dict[str, Any]:
+    """Store the work tree, within the limits that the user has set, and return what a record says of it."""
+    limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
+    return snapshot.take(repo, limits, scratch=scratch).to_record()
 
 
 def _share_index(cell: sweeps.Cell, entry: Entry) -> None:

@@ -1,7 +1,6 @@
 """The story of a submission: the code state is stored, experiments are queued on it, and Slurm gets a job for them."""
 
 import contextlib
-import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from experimenter import jobs, names, queued, registry, share, slurm, snapshot, store
+from experimenter import jobs, live, names, queued, registry, share, slurm, store
 from experimenter.errors import CannotRerun, ExperimenterError, NotShared
-from experimenter.limits import Limits
 from experimenter.plumbing import Repo, delete_refs
 from experimenter.plumbing.transfer import Patience
 from experimenter.remote import Remote
@@ -24,7 +22,6 @@ from experimenter.storable import REDACTED, dumps, redacted, redacted_command
 from experimenter.store import Experiment
 from experimenter.text import from_native
 
-_log = logging.getLogger("experimenter")
 REMOTE = "EXPERIMENTER_JOB_REMOTE"  # in the environment of a job: a URL may hold a password
 
 
@@ -53,12 +50,11 @@ class Asked:
 def code_state(repo: Repo, options: Options, settings: Settings) -> dict[str, Any]:
     """Store the code state for a submission, and return what a record says of it."""
     state = StateFolder.of(repo)
-    limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=options.allow_secrets)
     state.make()
     folder = registry.make_unborn(state.runs)
     try:
         with interruptible():
-            return snapshot.take(repo, limits, scratch=folder / "index").to_record()
+            return live.code_state(repo, settings, allow_secrets=options.allow_secrets, scratch=folder / "index")
     finally:
         remove_tree(folder)
 
@@ -112,7 +108,7 @@ def submit(
             with contextlib.suppress(ExperimenterError):
                 remote.delete(list(made.values()))
         if folder:
-            _drop(folder)
+            jobs.remove(folder)
         raise
     return found
 
@@ -179,9 +175,3 @@ def _check_for_remote(works: Sequence[Work], options: Options) -> None:
         raise CannotRerun("a secret parameter is not in the tag, so that --from-remote cannot bring it to the node")
     if options.links or options.results_file:
         raise CannotRerun("--link and --results are for a node that shares the repository, not for --from-remote")
-
-
-def _drop(folder: Path) -> None:
-    remove_tree(folder)
-    with contextlib.suppress(OSError):  # others are left
-        folder.parent.rmdir()

@@ -11,17 +11,16 @@ from functools import partial
 from shutil import which
 from typing import Any, Protocol
 
-from experimenter import snapshot, store, sweeps
+from experimenter import live, store, sweeps
 from experimenter.cells import Ended, Identities, Job, Plan, Progress, Source
 from experimenter.errors import CellTaken, ExperimenterError, Interrupted
-from experimenter.limits import Limits
 from experimenter.plumbing import Repo
 from experimenter.run import Options, run
 from experimenter.settings import Settings
 from experimenter.signals import interruptible
 from experimenter.slots import Slots
 from experimenter.state import StateFolder, remove_tree
-from experimenter.storable import dumps, redacted, redacted_command
+from experimenter.storable import dumps, redacted_command
 from experimenter.text import from_native, visible
 from experimenter.tree import Tree
 from experimenter.worker import Worker
@@ -118,9 +117,8 @@ def _code_state(
     sweeps.clear(repo)
     folder = sweeps.begin(state)
     try:
-        limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=options.allow_secrets)
         with interruptible():
-            code = snapshot.take(repo, limits, scratch=folder / "index").to_record()
+            code = live.code_state(repo, settings, allow_secrets=options.allow_secrets, scratch=folder / "index")
         sweep_id = Identities(repo=repo, plan=plan, tree=code["tree"]).sweep
         words = redacted_command([from_native(word) for word in plan.command])
         worker = Worker.of_ourselves(state, sweep_id, words, total=0)
@@ -245,9 +243,8 @@ class _Work:
 
     def _run_in(self, job: Job, slot: int) -> dict[str, Any]:
         cell = sweeps.Cell(worker=self.worker, key=job.key, since=self.since, slot=slot)
-        shown = self.plan.words(redacted(dict(job.parameters)))
+        words, shown = self.plan.words(job.parameters), self.plan.shown(job.parameters)
         options = replace(self.options, parameters=job.parameters, shown=shown, cell=cell, push_to=None)
-        words = self.plan.words(job.parameters)
         outcome = run(self.repo, words, options, self.settings, on_start=lambda *_: None)
         if outcome.ended_by or self.options.links is not None:
             Tree(tag=outcome.tag).kill()  # what it has left behind, and would write into the next cell's work tree

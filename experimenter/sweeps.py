@@ -175,13 +175,12 @@ def alive_here(repo: Repo) -> list[str]:
     return list(dict.fromkeys(worker.sweep for worker in workers(repo) if not worker.is_elsewhere))
 
 
-def ask_to_stop(repo: Repo, asked: Sequence[str]) -> Sequence[str]:
-    """Let nobody start another cell of some sweeps; return them."""
+def ask_to_stop(repo: Repo, asked: Sequence[str]) -> None:
+    """Let nobody start another cell of some sweeps."""
     state = StateFolder.of(repo)
     for sweep in asked:
         with _locked(state), contextlib.suppress(FileNotFoundError):  # nobody works on it any more
             (state.sweeps / sweep / _STOPPED).touch()
-    return asked
 
 
 def is_stopped(worker: Worker) -> bool:

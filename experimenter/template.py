@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from experimenter.errors import BadTemplate
-from experimenter.storable import dumps, flattened
+from experimenter.storable import dumps, flattened, redacted
 from experimenter.text import visible
 
 _PIECE = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<key>[^{}]*)\}|(?P<odd>[{}])")
@@ -18,6 +17,11 @@ def filled(words: Sequence[str], parameters: Mapping[str, Any]) -> list[str]:
     A key is dotted. Values are written as in EXPERIMENTER_PARAM_<KEY>; lists and mappings are JSON.
     """
     return [_filled(word, parameters) for word in words]
+
+
+def filled_publicly(words: Sequence[str], parameters: Mapping[str, Any]) -> list[str]:
+    """Return the words as a record has them: with what stands for the secret ones among the parameters."""
+    return filled(words, redacted(dict(parameters)))
 
 
 def _filled(word: str, parameters: Mapping[str, Any]) -> str:
@@ -39,6 +43,8 @@ def _value(key: str, word: str, parameters: Mapping[str, Any]) -> Any:
     for part in key.split("."):
         if not isinstance(value, Mapping) or part not in value:
             known = [".".join(path) for path, _ in flattened(parameters)]
+            from difflib import get_close_matches  # which is seldom needed
+
             close = get_close_matches(key, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known) or 'none'}"
             raise BadTemplate(visible(f"there is no parameter {key} for {{{key}}} in '{word}'; {hint}"))

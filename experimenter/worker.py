@@ -53,13 +53,9 @@ class Worker:
         """The scratch index that matches the files as they were when the sweep began."""
         return self.folder / "index"
 
-    def slot_name(self, slot: int) -> str:
-        """Return the name of the private work tree that isolated cells in a slot share, unique among linked ones."""
-        return self.state.work_tree_name(f"{self.sweep}-{self.folder.name}-{slot}")
-
     def slot(self, slot: int) -> Path:
-        """Return the place of that work tree."""
-        return self.folder / self.slot_name(slot)
+        """Return the private work tree that isolated cells in a slot share; its name is unique among linked ones."""
+        return self.folder / self.state.work_tree_name(f"{self.sweep}-{self.folder.name}-{slot}")
 
     @property
     def is_elsewhere(self) -> bool:
@@ -92,22 +88,20 @@ class Worker:
     def read(cls, state: StateFolder, folder: Path) -> Self | None:
         """Return the worker whose folder this is; nothing if it has gone, or is not one."""
         found = read_object(folder / PID_FILE)
+        if found is None:
+            return None
         try:
-            return (
-                None
-                if found is None
-                else cls(
-                    state=state,
-                    sweep=folder.parent.name,
-                    host=str(found["host"]),
-                    boot_id=str(found["boot_id"]),
-                    process=Identity(pid=int(found["pid"]), start_time=float(found["start_time"])),
-                    words=[str(word) for word in found["command"]],
-                    started=str(found["started"]),
-                    total=int(found["total"]),
-                    done=int(found["done"]),
-                    failed=int(found["failed"]),
-                )
+            return cls(
+                state=state,
+                sweep=folder.parent.name,
+                host=str(found["host"]),
+                boot_id=str(found["boot_id"]),
+                process=Identity(pid=int(found["pid"]), start_time=float(found["start_time"])),
+                words=[str(word) for word in found["command"]],
+                started=str(found["started"]),
+                total=int(found["total"]),
+                done=int(found["done"]),
+                failed=int(found["failed"]),
             )
         except (KeyError, TypeError, ValueError):
             return None

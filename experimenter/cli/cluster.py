@@ -9,7 +9,6 @@ import click
 from experimenter.cli.completion import complete_file
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
 from experimenter.cli.run import CommandAtEnd, options_of, parameters_of, with_run_options
-from experimenter.storable import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,13 +63,13 @@ def submit_command(
     from experimenter import slurm
     from experimenter.cluster import wait_for
     from experimenter.submission import Asked, Work, code_state, submit
-    from experimenter.template import filled
+    from experimenter.template import filled, filled_publicly
 
     asked = Asked(parameters=slurm.check(slurm_options), requeue=requeue, remote=from_remote)
     parameters = parameters_of(given.pop("files"), given.pop("assignments"))
     is_template = given.pop("template")
     words = filled(command, parameters) if is_template else list(command)
-    shown = filled(command, redacted(dict(parameters))) if is_template else words
+    shown = filled_publicly(command, parameters) if is_template else words
     repo = find_current_repo()
     options, settings = options_of(repo, is_isolated=True, parameters=parameters, **given)
     settle_leftovers(repo)
@@ -111,7 +110,7 @@ def submit_sweep(
     works = []
     while job := cells.next():
         if job.key not in waiting:
-            words, shown = plan.words(job.parameters), plan.words(redacted(dict(job.parameters)))
+            words, shown = plan.words(job.parameters), plan.shown(job.parameters)
             works.append(Work(command=words, shown=shown, parameters=job.parameters))
     counts = f"{cells.total:,} cells, {cells.done} done already" if cells.done else f"{cells.total:,} cells"
     click.echo(f"Note: sweep {known.sweep}: {counts}, {len(works):,} submitted", err=True)

@@ -184,10 +184,9 @@ def _start(
     from experimenter.run import run
 
     if template:
-        from experimenter.storable import redacted
-        from experimenter.template import filled
+        from experimenter.template import filled, filled_publicly
 
-        asked["shown"] = filled(command, redacted(dict(parameters)))
+        asked["shown"] = filled_publicly(command, parameters)
         command = filled(command, parameters)
     rerun_of = original.tag if original else None
     options, settings = options_of(repo, parameters=parameters, rerun_of=rerun_of, **asked)

@@ -21,7 +21,6 @@ from experimenter.cli.run import (
     with_run_options,
 )
 from experimenter.cli.watching import Bar, InBackground, Lines
-from experimenter.process import cores
 
 if TYPE_CHECKING:
     from experimenter.cells import Identities, Plan, Source
@@ -100,6 +99,7 @@ def sweep_command(
     check_links(given["links"], is_isolated=given["is_isolated"] or engine == "slurm")
     speak()
     from experimenter.grid import axes
+    from experimenter.process import cores
 
     base = parameters_of(given.pop("files"), ())
     grid = axes(grids, given.pop("assignments"))
