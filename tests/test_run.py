@@ -657,3 +657,18 @@ def test_results_of_a_clone_without_an_identity_are_recorded(repo: Path, monkeyp
 
     assert experimenter("run", "--", "true").returncode == 0
     assert len(tags()) == 1
+
+
+def test_parameters_can_be_words_of_the_command(repo: Path) -> None:
+    done = experimenter(
+        "run", "-p", "lr=0.1", "-p", "api_key=hush", "--template", "--", "echo", "{lr}", "{{x}}", "{api_key}"
+    )
+
+    assert done.stdout == "0.1 {x} hush\n"
+    assert record()["command"] == ["echo", "0.1", "{x}", "<redacted>"]
+    wrong = experimenter("run", "-p", "lr=0.1", "--template", "--", "echo", "{lrr}")
+    assert (wrong.returncode, wrong.stderr) == (
+        125,
+        "Error: there is no parameter lrr for {lrr} in '{lrr}'; did you mean lr?\n",
+    )
+    assert len(tags()) == 1
