@@ -66,7 +66,10 @@ class Shell:
     def offers(self, line: str, *words: str) -> None:
         """Type a line and TAB, and wait for all of the words."""
         self._type(line + ("\t\t" if self.kind == "bash" else "\t"))
-        until(lambda: self.terminal.read() and set(words) <= self.shown(), what=f"{words} after {line}")
+        try:
+            until(lambda: self.terminal.read() and set(words) <= self.shown(), what=f"{words} after {line}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the screen has {self._text()!r}") from error
         self._enter()
 
     def _type(self, keys: str) -> None:
