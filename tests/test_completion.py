@@ -120,8 +120,8 @@ def two(repo: Path) -> Path:
 
 @pytest.fixture
 def alive(two: Path) -> Iterator[str]:
-    """The id of one that runs besides: `alive`."""
-    yield detached("--name", "alive", "--", "sleep", "1000")
+    """The id of one that runs besides: `lives`, which begins like no id, or TAB would type what they share."""
+    yield detached("--name", "lives", "--", "sleep", "1000")
     experimenter("stop", "--all")
 
 
@@ -165,11 +165,11 @@ def test_tab_completes_ids_and_names(kind: str, two: Path, shell: Callable[..., 
 def test_stop_offers_only_what_runs(kind: str, alive: str, shell: Callable[..., Shell]) -> None:
     at = shell(kind)
 
-    at.offers("experimenter stop ", "alive", alive)
+    at.offers("experimenter stop ", "lives", alive)
     assert not {"first", "second"} & at.shown()
     at.completes("experimenter stop fi", to="experimenter stop fi")
-    at.completes("experimenter stop al", to="experimenter stop alive")
-    at.completes(f"experimenter stop alive {alive[:5]}", to=f"experimenter stop alive {alive}")
+    at.completes("experimenter stop li", to="experimenter stop lives")
+    at.completes(f"experimenter stop lives {alive[:5]}", to=f"experimenter stop lives {alive}")
 
 
 @every_shell
@@ -300,15 +300,15 @@ def test_an_id_comes_with_its_name_and_local_start(repo: Path, monkeypatch: pyte
 
 def test_what_runs_and_what_is_over_is_offered_where_it_counts(alive: str) -> None:
     assert experimenter("run", "-n", "failed", "--", "false").returncode == 1
-    hang(Path(), "exp_alive_20260101T000000.000000Z")
+    hang(Path(), "exp_lives_20260101T000000.000000Z")
     over = {"first", "second", id_of("first"), id_of("second")}
-    old = names.id_of("exp_alive_20260101T000000.000000Z")
+    old = names.id_of("exp_lives_20260101T000000.000000Z")
 
-    assert set(offered("stop", "")) == set(offered("stop", "alive", "")) == {"alive", alive}
+    assert set(offered("stop", "")) == set(offered("stop", "lives", "")) == {"lives", alive}
     assert set(offered("show", "")) == over | {alive, old}
     for command in ("logs", "wait"):
         found = offered(command, "")
-        assert over | {"alive", alive, old, "failed"} < set(found)
+        assert over | {"lives", alive, old, "failed"} < set(found)
         assert len(found) == len(set(found)) == len(over) + 5
 
 
