@@ -1,6 +1,7 @@
 # `make demo` and `make test` need Python 3.11 or later, with venv, and git; the rest they install into .venv.
 PYTHON ?= python3
 BIN = .venv/bin
+unexport PYTHONDONTWRITEBYTECODE # or each command that is tested or measured would compile all modules again
 
 .PHONY: check test lint demo bench clean
 

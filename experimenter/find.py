@@ -26,7 +26,8 @@ def find(word: str, tags: Collection[str]) -> str:
     """
     if word in tags:
         return word
-    found = [tag for tag in tags if tag.startswith(f"{names.PREFIX}{word}_") and names.name_of(tag) == word]
+    start = f"{names.PREFIX}{word}_"
+    found = [tag for tag in tags if tag.startswith(start) and names.name_of(tag) == word]
     if _ID.fullmatch(word):
         found += [tag for tag in names.tags_with_id(tags, word.lower()) if tag not in found]
     if len(found) == 1:
