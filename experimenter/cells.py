@@ -12,7 +12,7 @@ from experimenter import store
 from experimenter.params import nested
 from experimenter.plumbing import Repo
 from experimenter.record import Record
-from experimenter.storable import flattened, merged, public, redacted_command, without_users
+from experimenter.storable import flattened, merged, public, redacted_command, without_credentials
 from experimenter.template import filled, filled_publicly
 from experimenter.text import from_bytes, from_native
 
@@ -171,7 +171,7 @@ class Identities:
     def key(self, parameters: Mapping[str, Any]) -> str:
         """Return what tells a cell from all others: its code, command, directory and parameters, as recorded."""
         words = [from_native(word) for word in self.plan.shown(parameters)]
-        command = without_users(redacted_command(words))
+        command = without_credentials(redacted_command(words))
         return _digest([self.tree, command, self._directory, public(parameters)])
 
     def done(self, keys: Collection[str]) -> dict[str, str]:

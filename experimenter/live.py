@@ -20,7 +20,7 @@ from experimenter.record import Record, timestamp
 from experimenter.settings import Settings
 from experimenter.signals import blocked
 from experimenter.state import translated
-from experimenter.storable import dumps, merged, redacted_command, without_users
+from experimenter.storable import dumps, merged, redacted_command, without_credentials
 from experimenter.text import from_bytes, from_native, visible
 
 _log = logging.getLogger("experimenter")
@@ -67,7 +67,7 @@ def begin(
     }
     if cell:
         promised |= {"sweep": cell.worker.sweep, "cell": cell.key}
-    words = without_users(redacted_command(command))
+    words = without_credentials(redacted_command(command))
     now = datetime.now(UTC)
     while True:
         entry = None

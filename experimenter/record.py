@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from experimenter.errors import NewerRecord, NotARecord
-from experimenter.storable import dumps, loads, redacted, redacted_command, without_users
+from experimenter.storable import dumps, loads, redacted, redacted_command, without_credentials
 
 SCHEMA = 1
 _LONGEST_LIST = 1000
@@ -72,7 +72,7 @@ class Record(Mapping[str, Any]):
     def to_json(self) -> str:
         """Return the message of a tag: strict JSON, indented by 2, without secrets, ending in a newline."""
         public = {**self.body, "parameters": redacted(self.parameters)}
-        return dumps(without_users(_in_order(public)), indent=2) + "\n"
+        return dumps(without_credentials(_in_order(public)), indent=2) + "\n"
 
     def with_(self, **changes: Any) -> Self:
         """Return this record with other values; a value of None removes its key."""

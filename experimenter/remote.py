@@ -11,7 +11,7 @@ from experimenter.errors import NotRemoved, RemoteFailed
 from experimenter.plumbing import Repo, config, config_value, first_complaint
 from experimenter.plumbing.transfer import Patience, Transfer, transfer
 from experimenter.signals import interruptible
-from experimenter.storable import without_users
+from experimenter.storable import without_credentials
 from experimenter.store import Experiment
 from experimenter.text import visible
 
@@ -64,7 +64,9 @@ class Remote:
             )
         places = _urls(repo, chosen, "--push") if is_pushed_to else urls
         if places != urls and len(places) > 1:
-            raise RemoteFailed(f"{without_users(chosen)} is pushed to in {len(places)} places; name one with --remote")
+            raise RemoteFailed(
+                f"{without_credentials(chosen)} is pushed to in {len(places)} places; name one with --remote"
+            )
         return cls(repo=repo, name=chosen, place=chosen if places == urls else places[0], patience=patience)
 
     @property
@@ -74,7 +76,7 @@ class Remote:
         return found if re.search(r"://|^[^/]*:", found) else str((self.repo.top / found).resolve())
 
     def __str__(self) -> str:
-        return str(without_users(self.name))
+        return str(without_credentials(self.name))
 
     def look(self) -> Theirs:
         """Return what it has now. Raises RemoteFailed."""
@@ -165,7 +167,7 @@ class Remote:
         tags = [(result["flag"], result["ref"].removeprefix("refs/tags/"), result["summary"]) for result in results]
         if added is not None:
             added += [tag for flag, tag, _ in tags if flag == "*"]
-        return {tag: str(without_users(summary)) for flag, tag, summary in tags if flag == "!"}
+        return {tag: str(without_credentials(summary)) for flag, tag, summary in tags if flag == "!"}
 
     def _speak(self, *words: str, expected: Iterable[int] = (0,)) -> Transfer:
         """Let git speak with the remote; try again where the network failed."""
@@ -192,7 +194,7 @@ class Remote:
 
     def _failure(self, message: str, done: Transfer) -> RemoteFailed:
         """Return an error that leads with git's own first complaint."""
-        said = [str(without_users(line)) for line in done.said if not _NOISE.match(line)]
+        said = [str(without_credentials(line)) for line in done.said if not _NOISE.match(line)]
         reason, rest = first_complaint(said)
         return RemoteFailed(f"{message}: {reason}" if reason else message, details=rest)
 

@@ -19,6 +19,7 @@ from experimenter.errors import (
 )
 from experimenter.plumbing import Repo, update_ref
 from experimenter.plumbing.transfer import Patience
+from experimenter.process import TimedOut
 from experimenter.remote import Remote, Theirs
 from experimenter.settings import Settings
 from experimenter.text import readable_size, visible
@@ -88,7 +89,7 @@ def push(
         declined = [tag for tag, reason in refused.items() if reason.startswith(_DECLINED)]
         plan = _plan(repo, remote, theirs, tags, leave=[*declined, *sent])
         if turn == 1 and plan.tags:
-            weight = _weigh(repo, plan, theirs, max_size_bytes)
+            weight = _weigh(repo, remote, plan, theirs, max_size_bytes)
         if is_dry or not plan.tags:
             refused = {tag: refused[tag] for tag in declined}
             break
@@ -222,12 +223,15 @@ def _is_gone(error: RemoteFailed) -> bool:
     return re.search(r"does not match any|find remote ref", "\n".join([error.message, *error.details])) is not None
 
 
-def _weigh(repo: Repo, plan: _Plan, theirs: Theirs, max_size_bytes: int) -> tuple[int, int]:
+def _weigh(repo: Repo, remote: Remote, plan: _Plan, theirs: Theirs, max_size_bytes: int) -> tuple[int, int]:
     """Return how many objects are new to the remote, as far as we know, and the size of the files among them."""
     # Of a commit that is known, but no parent of a new one, git leaves out the files only if its tree is named.
     known = "".join(f"^{oid}\n^{oid}^{{tree}}\n" for oid in [*theirs.heads, *theirs.tags.values()])
     asked = "".join(f"{store.ref(tag)}\n" for tag in plan.tags) + known
-    new = repo.git(*_NEW_OBJECTS, stdin=asked.encode())
+    try:
+        new = repo.git(*_NEW_OBJECTS, stdin=asked.encode(), timeout_s=remote.patience.left_s)
+    except TimedOut as error:
+        raise RemoteFailed(f"git did not find out in time what {remote} lacks") from error
     sizes = repo.git("cat-file", "--batch-check=%(objecttype) %(objectsize) %(rest)", "--buffer", stdin=new)
     objects, files = 0, []
     for line in sizes.splitlines():

@@ -22,6 +22,9 @@ _SECRET_WORDS = (
 )  # fmt: skip
 # A user part has no slash, so no scan passes the next `://`: linear on any text.
 _URL_USER = re.compile(r"://[^/?#\s]*@")
+_URL, _QUERY_VALUE = re.compile(r"://\S+"), re.compile(r"""(?<=[?&])([^=&?#]*)=[^&#"']+""")
+# Besides the words above: of GitLab, Google, AWS and Azure.
+_QUERY_SECRET = re.compile(r"(?:^|.*[-_])(?:token|auth|sig|signature|credential)|key", re.IGNORECASE)
 
 
 def _finite(number: float) -> float | str:
@@ -180,18 +183,28 @@ def _redacted_word(word: str) -> str:
     return f"{option}={REDACTED if is_secret(option.lstrip('-+')) else _redacted_word(value)}"
 
 
-def without_users(value: Any) -> Any:
-    """Return a storable value in which every URL has lost its user part (RFC 3986, section 3.2.1)."""
+def without_credentials(value: Any) -> Any:
+    """Return a storable value whose URLs have lost their user part, and in the query values of secret keys.
+
+    For the parts of a URL see RFC 3986, sections 3.2.1 and 3.4.
+    """
     if isinstance(value, str):
-        return _URL_USER.sub(f"://{REDACTED}@", value) if "://" in value else value
+        if "://" not in value:
+            return value
+        return _URL.sub(lambda url: _QUERY_VALUE.sub(_hidden, url[0]), _URL_USER.sub(f"://{REDACTED}@", value))
     if isinstance(value, dict):
-        return {without_users(name): without_users(item) for name, item in value.items()}
-    return [without_users(item) for item in value] if isinstance(value, list) else value
+        return {without_credentials(name): without_credentials(item) for name, item in value.items()}
+    return [without_credentials(item) for item in value] if isinstance(value, list) else value
+
+
+def _hidden(pair: re.Match[str]) -> str:
+    key = pair[1]
+    return f"{key}={REDACTED}" if is_secret(key) or _QUERY_SECRET.fullmatch(key) else pair[0]
 
 
 def public(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return storable parameters as a record has them: without secrets."""
-    found = without_users(redacted(dict(parameters)))
+    found = without_credentials(redacted(dict(parameters)))
     assert isinstance(found, dict)
     return found
 

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -218,6 +219,15 @@ def hook(git_dir: Path, name: str, script: str) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(script if script.startswith("#!") else f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
+
+
+def fake_git(folder: Path, script: str) -> dict[str, str]:
+    """Return an environment in which `git` is a script for sh, in a new folder in front of $GIT, the real one."""
+    real = shutil.which("git")
+    folder.mkdir()
+    (folder / "git").write_text(f"#!/bin/sh\nGIT={real}\n{script}\n")
+    (folder / "git").chmod(0o755)
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
 
 
 def record(tag: str | None = None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 import experimenter as experimenter_package
-from conftest import EXPERIMENTER, experimenter, fill, make_repo, sh, until
+from conftest import EXPERIMENTER, experimenter, fake_git, fill, make_repo, sh, until
 
 needs_strace = pytest.mark.skipif(
     not shutil.which("strace") and "CI" not in os.environ, reason="strace, which kills at each step, is not installed"
@@ -275,16 +275,8 @@ def attached(inject: str) -> str:
 def git_in_front(folder: Path, which: str, script: str) -> dict[str, str]:
     """Return an environment in which a shell script runs in place of one git command, the real one being $GIT."""
     verb, number = which.split()
-    folder.mkdir()
-    (folder / "git").write_text(
-        f"""#!/bin/sh
-        GIT={shutil.which("git")}
-        case " $* " in *" {verb} "*) echo >> {folder}/calls; [ $(wc -l < {folder}/calls) = {number} ] && {{ {script}; }};; esac
-        exec $GIT "$@"
-        """
-    )
-    (folder / "git").chmod(0o755)
-    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    count = f"echo >> {folder}/calls; [ $(wc -l < {folder}/calls) = {number} ]"
+    return fake_git(folder, f'case " $* " in *" {verb} "*) {count} && {{ {script}; }};; esac\nexec $GIT "$@"')
 
 
 @needs_strace

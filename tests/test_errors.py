@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import EXPERIMENTER, experimenter, fill, record, sh, tags
+from conftest import EXPERIMENTER, experimenter, fake_git, fill, record, sh, tags
 
 
 def complaint(done: subprocess.CompletedProcess[str], status: int) -> str:
@@ -28,15 +28,6 @@ def nothing_left(top: Path) -> None:
     assert not runs.exists() or list(runs.iterdir()) == []
 
 
-def fake_git(tmp_path: Path, script: str) -> dict[str, str]:
-    """Return an environment in which `git` is a shell script in front of the real one."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "git").write_text(f"#!/bin/sh\n{script}\n")
-    (folder / "git").chmod(0o755)
-    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
-
-
 def test_no_git(repo: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = experimenter("run", "--", "true", env={"PATH": str(tmp_path / "empty")})
@@ -45,8 +36,7 @@ def test_no_git(repo: Path, tmp_path: Path) -> None:
 
 
 def test_an_old_git(repo: Path, tmp_path: Path) -> None:
-    real = sh("command -v git").strip()
-    old = fake_git(tmp_path, f'case "$*" in *version*) echo git version 2.29.3;; *) exec {real} "$@";; esac')
+    old = fake_git(tmp_path / "bin", 'case "$*" in *version*) echo git version 2.29.3;; *) exec $GIT "$@";; esac')
 
     assert "2.29.3 is too old; experimenter needs git 2.30" in complaint(experimenter("list", env=old), 1)
 
@@ -293,8 +283,9 @@ def test_a_refused_run_says_how_to_go_on_in_the_configured_words(repo: Path) -> 
 
 
 def test_ctrl_c_in_a_listing_ends_without_a_traceback(repo: Path, tmp_path: Path) -> None:
-    real = sh("command -v git").strip()
-    slow = fake_git(tmp_path, f'case "$*" in *for-each-ref*) kill -INT $PPID; sleep 5;; *) exec {real} "$@";; esac')
+    slow = fake_git(
+        tmp_path / "bin", 'case "$*" in *for-each-ref*) kill -INT $PPID; sleep 5;; *) exec $GIT "$@";; esac'
+    )
 
     done = experimenter("list", env=slow)
 

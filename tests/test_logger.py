@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import EXPERIMENTER, experimenter, record, sh, tags, until
+from conftest import EXPERIMENTER, experimenter, fake_git, record, sh, tags, until
 from experimenter import ExperimentLogger, parameters
 from experimenter.errors import BadName, BadParameters, FilesRefused, NotAWorkTree, NotStorable
 
@@ -199,12 +199,8 @@ def test_signals_end_the_block_like_an_exception(repo: Path, signum: signal.Sign
 
 def slow_git(folder: Path, verb: str, signum: signal.Signals) -> str:
     """Return a PATH with a git that sends us a signal once `verb` has done its work, and takes its time to end."""
-    real = sh("command -v git").strip()
-    folder.mkdir()
-    slow = f'{real} "$@"; status=$?; kill -{int(signum)} $PPID; sleep 0.3; exit $status'
-    (folder / "git").write_text(f'#!/bin/sh\ncase "$*" in *" {verb}"*) {slow};; *) exec {real} "$@";; esac\n')
-    (folder / "git").chmod(0o755)
-    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+    slow = f'$GIT "$@"; status=$?; kill -{int(signum)} $PPID; sleep 0.3; exit $status'
+    return fake_git(folder, f'case "$*" in *" {verb}"*) {slow};; *) exec $GIT "$@";; esac')["PATH"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import EXPERIMENTER, Terminal, detached, experimenter, hook, make_repo, sh, until
+from conftest import EXPERIMENTER, Terminal, detached, experimenter, fake_git, hook, make_repo, sh, until
 from experimenter import ExperimentLogger, names
 from experimenter.errors import NotShared
 from experimenter.plumbing import find_repo
@@ -303,6 +303,16 @@ class TestByItself:
 
         assert (done.returncode, time.monotonic() - started_s < 15) == (0, True)
         assert "did not answer in time" in done.stderr
+
+    def test_nor_does_a_history_that_is_long_to_walk(self, team: Path, tmp_path: Path) -> None:
+        slow = fake_git(tmp_path / "bin", 'case "$*" in *rev-list*) exec sleep 1000;; *) exec $GIT "$@";; esac')
+        sh("git config experimenter.pushTimeout 1")
+        started_s = time.monotonic()
+
+        done = experimenter("run", "-n", "a", "--push", "--", "true", env=slow)
+
+        assert (done.returncode, time.monotonic() - started_s < 15) == (0, True)
+        assert "git did not find out in time what origin lacks" in done.stderr
 
     def test_nobody_is_asked_for_a_password(self, team: Path, terminal: Callable[..., Terminal]) -> None:
         sh("git config core.askPass 'touch ../asked; echo'; git remote set-url origin ssh://nobody@localhost:1/x")

@@ -24,7 +24,7 @@ from experimenter.storable import (
     redacted,
     redacted_command,
     storable,
-    without_users,
+    without_credentials,
 )
 
 
@@ -369,22 +369,49 @@ def test_a_secret_with_newlines_is_redacted_whole() -> None:
         ("http://a:b@c/,http://d:e@f", "http://<redacted>@c/,http://<redacted>@f"),
         ("https://host/@me/a@b?mail=a@b#a@b", "https://host/@me/a@b?mail=a@b#a@b"),
         ("https://host?mail=a@b", "https://host?mail=a@b"),
+        (
+            "get https://host/a.git?private_token=a%2Fb&ref=main#token=x now",
+            "get https://host/a.git?private_token=<redacted>&ref=main#token=x now",
+        ),
+        ("https://host?x-amz-signature=a&X-Amz-Date=b", "https://host?x-amz-signature=<redacted>&X-Amz-Date=b"),
+        (
+            "https://host?monkey=a&key=b&sig=c,d&api_key=",
+            "https://host?monkey=a&key=<redacted>&sig=<redacted>&api_key=",
+        ),
+        ("a?token=b", "a?token=b"),
         ("https://host and me@example.com", "https://host and me@example.com"),
         ("git@host:path me@example.com", "git@host:path me@example.com"),
     ],
 )
-def test_urls_lose_their_user_part(text: str, shown: str) -> None:
-    found = without_users({text: [text, {"x": text}], "n": 1})
+def test_urls_lose_their_credentials(text: str, shown: str) -> None:
+    found = without_credentials({text: [text, {"x": text}], "n": 1})
 
     assert found == {shown: [shown, {"x": shown}], "n": 1}
-    assert without_users(found) == found
+    assert without_credentials(found) == found
 
 
-@pytest.mark.parametrize("piece", ["://", "http://", "@", "://a@", "a:", "://" + "a" * 30, "://a:b", "http://a b"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "://",
+        "http://",
+        "@",
+        "://a@",
+        "a:",
+        "?",
+        "://a?",
+        "&-",
+        "?token=",
+        "-_token",
+        "://" + "a" * 30,
+        "://a:b",
+        "http://a b",
+    ],
+)
 def test_redacting_megabytes_takes_no_longer_than_reading_them(piece: str) -> None:
     text = "://" + piece * (4_000_000 // len(piece))
 
-    assert without_users(f"{text} https://me:pw@host").endswith("@host")  # would not end if it were quadratic
+    assert without_credentials(f"{text} https://me:pw@host").endswith("@host")  # would not end if it were quadratic
 
 
 @pytest.mark.parametrize("piece", ["-", "+", ".", "-a", "_password", "a_"])

@@ -68,11 +68,12 @@ class Repo:
         env: Mapping[str, str] | None = None,
         expected: Iterable[int] = (0,),
         runs_hooks: bool = False,
+        timeout_s: float | None = None,
     ) -> bytes:
         """Run a git command at the top of the work tree, on `index` where one is given; return its stdout.
 
         None of the user's hooks runs unless `runs_hooks`. Raises GitFailed, with what git said, when it ends with a
-        status that is not `expected`.
+        status that is not `expected`, and TimedOut.
         """
         if (begun := ahead.answer(words)) is not None:
             return begun
@@ -81,7 +82,7 @@ class Repo:
             # A path in quotes may have a colon in it (GIT_ALTERNATE_OBJECT_DIRECTORIES in git(1)).
             theirs = quoted(os.fsencode(self.common_dir / "objects"))
             env |= {"GIT_OBJECT_DIRECTORY": str(self.objects_aside), "GIT_ALTERNATE_OBJECT_DIRECTORIES": theirs}
-        return run(self.top, words, stdin=stdin, env=env, expected=expected, runs_hooks=runs_hooks)
+        return run(self.top, words, stdin=stdin, env=env, expected=expected, runs_hooks=runs_hooks, timeout_s=timeout_s)
 
 
 def find_repo(directory: Path) -> Repo:
@@ -184,13 +185,17 @@ def run(
     env: Mapping[str, str] | None = None,
     expected: Iterable[int] = (0,),
     runs_hooks: bool = False,
+    timeout_s: float | None = None,
 ) -> bytes:
-    """Run git with `words` in `directory` and return its stdout; raise GitFailed for a status not `expected`."""
+    """Run git with `words` in `directory` and return its stdout.
+
+    Raises GitFailed for a status not `expected`, and TimedOut.
+    """
     running = start(directory, words, env=env, runs_hooks=runs_hooks)
     process = running.proc
     try:
-        stdout, stderr = process.communicate(stdin)
-    except BaseException:  # a signal
+        stdout, stderr = process.communicate(stdin, timeout_s)
+    except BaseException:  # a signal, or no more time
         process.terminate()
         process.wait()
         raise

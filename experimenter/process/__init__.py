@@ -17,13 +17,14 @@ from experimenter.process.looking import (
     sees_all_processes,
     usage_of,
 )
-from experimenter.process.starting import Child, Ending, adopt_orphans, answer_of, page, usage_of_ourselves
+from experimenter.process.starting import Child, Ending, TimedOut, adopt_orphans, answer_of, page, usage_of_ourselves
 
 __all__ = [
     "Child",
     "Ending",
     "Identity",
     "Sighting",
+    "TimedOut",
     "Usage",
     "adopt_orphans",
     "all_processes",

@@ -116,6 +116,9 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+TimedOut = subprocess.TimeoutExpired
+
+
 def answer_of(command: Sequence[str], *, env: Mapping[str, str], timeout_s: float) -> str | None:
     """Return what a program, started in `/`, prints on its stdout; nothing if it fails or takes too long."""
     try:
