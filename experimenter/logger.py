@@ -57,6 +57,8 @@ class ExperimentLogger:
             raise BadParameters(f"parameters must be a mapping, not a {type(parameters).__name__}")
         self._directory = Path(directory)
         self._description = description
+        if not isinstance(push, bool):
+            raise TypeError("push is True or False; 'git config experimenter.remote' says where to")
         self._pushes = push
         self._results: Path | None = None
 

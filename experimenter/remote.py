@@ -1,5 +1,6 @@
 """The remote repository that experiments are shared through: what it has, and how tags get there and here."""
 
+import logging
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from experimenter.storable import without_credentials
 from experimenter.store import Experiment
 from experimenter.text import visible
 
+_log = logging.getLogger("experimenter")
 _ATTEMPTS = 3
 _PAUSE_S = 1.0  # before the second attempt; twice that before the third
 _FEW = 50  # tags that are named one by one; git takes a second for every hundred of them among 10,000
@@ -28,6 +30,7 @@ _NETWORK = re.compile(
     re.IGNORECASE,
 )
 _LASTING = re.compile(r"(?:error:|HTTP) 4(?!08|29)\d\d|receiving end does not support|authentication", re.IGNORECASE)
+_PASSWORD = re.compile(r"could not read (?:username|password)|terminal prompts disabled", re.IGNORECASE)
 _NOISE = re.compile(r"\d\d:\d\d:\d\d\.\d+ |hint:|Delta compression |Total \d|To |From ")
 _RESULT = re.compile(r"^(?P<flag>[ +\-*!=])\t[^\t]*?:(?P<ref>\S+)\t(?P<summary>.*)$", re.MULTILINE)
 
@@ -63,7 +66,7 @@ class Remote:
                 f"there is no remote {visible(chosen)}; git remote add {visible(chosen)} URL, or --remote R"
             )
         places = _urls(repo, chosen, "--push") if is_pushed_to else urls
-        if places != urls and len(places) > 1:
+        if is_pushed_to and len(places) > 1:
             raise RemoteFailed(
                 f"{without_credentials(chosen)} is pushed to in {len(places)} places; name one with --remote"
             )
@@ -74,6 +77,11 @@ class Remote:
         """Where git speaks with it, a password and all; of a path the whole."""
         found = _urls(self.repo, self.place)[0]
         return found if re.search(r"://|^[^/]*:", found) else str((self.repo.top / found).resolve())
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the one that is meant where none is named."""
+        return self.name == _default_name(self.repo)
 
     def __str__(self) -> str:
         return str(without_credentials(self.name))
@@ -165,9 +173,18 @@ class Remote:
         if done.status and not results:
             raise self._failure(f"cannot push to {self}", done)
         tags = [(result["flag"], result["ref"].removeprefix("refs/tags/"), result["summary"]) for result in results]
+        if any(flag == "!" for flag, _, _ in tags):
+            self._pass_on(done.said)
         if added is not None:
             added += [tag for flag, tag, _ in tags if flag == "*"]
         return {tag: str(without_credentials(summary)) for flag, tag, summary in tags if flag == "!"}
+
+    def _pass_on(self, said: Sequence[str]) -> None:
+        """Tell what hooks of the remote repository say of what it refuses."""
+        lines = [line.removeprefix("remote: ").rstrip() for line in said if line.startswith("remote: ")]
+        git_itself = "error: hook declined"
+        if told := [str(without_credentials(line)) for line in lines if line and not line.startswith(git_itself)]:
+            _log.info("%s says:\n  %s", self, "\n  ".join(dict.fromkeys(told)))
 
     def _speak(self, *words: str, expected: Iterable[int] = (0,)) -> Transfer:
         """Let git speak with the remote; try again where the network failed."""
@@ -182,7 +199,8 @@ class Remote:
             if not is_network or attempt == _ATTEMPTS or not self._pause(_PAUSE_S * attempt):
                 break
         often = f" (tried {attempt} times)" if attempt > 1 else ""
-        raise self._failure(f"cannot reach {self}{often}", done)
+        what = "push to" if "push" in words else "fetch from" if "fetch" in words else "reach"
+        raise self._failure(f"cannot {what} {self}{often}", done)
 
     def _pause(self, for_s: float) -> bool:
         """Wait before another attempt; say whether there is time for one."""
@@ -194,9 +212,18 @@ class Remote:
 
     def _failure(self, message: str, done: Transfer) -> RemoteFailed:
         """Return an error that leads with git's own first complaint."""
+        if not self.patience.is_attended and any(map(_PASSWORD.search, done.said)):
+            hint = "no terminal is here to ask for it; 'experimenter push' or 'pull' in one asks"
+            return RemoteFailed(f"{message}: it wants a password, and {hint}")
         said = [str(without_credentials(line)) for line in done.said if not _NOISE.match(line)]
         reason, rest = first_complaint(said)
         return RemoteFailed(f"{message}: {reason}" if reason else message, details=rest)
+
+
+def check_name(repo: Repo, name: str) -> None:
+    """Raise RemoteFailed if a name can be no remote: neither git knows it, nor is it a path or a URL."""
+    if not _urls(repo, name):
+        raise RemoteFailed(f"there is no remote {visible(name)}; git remote add {visible(name)} URL, or give a path")
 
 
 def _default_name(repo: Repo) -> str:

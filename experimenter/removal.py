@@ -10,7 +10,6 @@ from experimenter.errors import BadOption, NotRemoved
 from experimenter.find import named
 from experimenter.plumbing import Repo, delete_refs
 from experimenter.process import host
-from experimenter.remote import Remote
 from experimenter.running import is_readable
 from experimenter.state import StateFolder
 from experimenter.store import Experiment
@@ -57,13 +56,8 @@ def prunable(repo: Repo, *, without_results: bool, older_than: timedelta | None)
     ]
 
 
-def remove(repo: Repo, experiments: Sequence[Experiment], *, remote: Remote | None = None) -> None:
-    """Remove the tags, all of them or none, then their logs; first the tags that a remote has, where one is given.
-
-    Raises RefMoved if somebody changed one meanwhile, and what `Remote.delete` raises.
-    """
-    if remote:
-        remote.delete(experiments)
+def remove(repo: Repo, experiments: Sequence[Experiment]) -> None:
+    """Remove the tags, all of them or none, then their logs; raise RefMoved if somebody changed one meanwhile."""
     delete_refs(repo, {store.ref(experiment.tag): experiment.tag_object for experiment in experiments})
     state = StateFolder.of(repo)
     for experiment in experiments:

@@ -34,14 +34,15 @@ _SHOWN_PATHS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What was sent or collected; the tags in conflict, which both sides have finished differently; what was refused.
+    """What was sent or collected, and what was refused, with the reason.
 
-    `objects` and `size_bytes` are what a push sends besides the tags themselves.
+    `conflicts` are the tags that both sides have finished differently, with the tag object that the remote has; it is
+    here, too. `objects` and `size_bytes` are what a push sends besides the tags themselves.
     """
 
     remote: str
     tags: Sequence[str] = ()
-    conflicts: Sequence[str] = ()
+    conflicts: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     objects: int = 0
     size_bytes: int = 0
@@ -64,7 +65,7 @@ class _Plan:
 
     new: Sequence[str]
     replacing: Mapping[str, str]
-    conflicts: Sequence[str]
+    conflicts: Mapping[str, str]
     leave: Sequence[str]
 
     @property
@@ -77,9 +78,9 @@ def push(
 ) -> Shared:
     """Send experiments to a remote: these `tags`, or all finished ones that it lacks; say what was sent.
 
-    A finished record replaces an unfinished one there. Of two different finished ones both stay, and the tag is a
-    conflict. Raises PushTooLarge, before anything leaves, if the new files are larger than `max_size_bytes`, and
-    RemoteFailed.
+    A finished record replaces an unfinished one there; what runs here, and goes to the default remote, is pushed again
+    at its end. Of two different finished ones both stay, and the tag is a conflict. Raises PushTooLarge, before
+    anything leaves, if the new files are larger than `max_size_bytes`, and RemoteFailed.
     """
     sent: dict[str, None] = {}
     refused: dict[str, str] = {}
@@ -104,6 +105,9 @@ def push(
         # What somebody else pushed meanwhile is looked at again; what the remote itself declines is not.
         if all(reason.startswith(_DECLINED) for reason in failed.values()):
             break
+    if tags is not None and remote.is_default:
+        for entry in filter(None, (registry.entry_of(repo, tag) for tag in sent)):
+            entry.share.note_push()
     return Shared(
         remote=str(remote),
         tags=plan.tags if is_dry else list(sent),
@@ -136,8 +140,9 @@ def push_unasked(repo: Repo, tag: str, settings: Settings, *, to: str | None = N
     try:
         _log.info("pushed %s to %s", tag, visible(push_one(repo, tag, settings, to=to)))
     except (ExperimenterError, OSError, Interrupted) as error:
-        why = "a signal came" if isinstance(error, Interrupted) else str(error)
-        _log.warning("%s was not pushed, 'experimenter push' sends it later: %s", tag, why)
+        is_lasting = isinstance(error, PushTooLarge | NotShared)
+        later = "" if is_lasting else ", 'experimenter push' sends it later"
+        _log.warning("%s was not pushed%s: %s", tag, later, _why(error))
 
 
 def push_together(repo: Repo, tags: Sequence[str], settings: Settings, *, to: str | None = None) -> None:
@@ -147,8 +152,7 @@ def push_together(repo: Repo, tags: Sequence[str], settings: Settings, *, to: st
         remote = Remote.of(repo, to, patience, is_pushed_to=True)
         shared = push(repo, remote, tags, max_size_bytes=settings.max_push_size_bytes)
     except (ExperimenterError, OSError, Interrupted) as error:
-        why = "a signal came" if isinstance(error, Interrupted) else str(error)
-        _log.warning("the sweep was not pushed, 'experimenter push' sends it later: %s", why)
+        _log.warning("the sweep was not pushed, 'experimenter push' sends it later: %s", _why(error))
         return
     count = "1 experiment" if len(shared.tags) == 1 else f"{len(shared.tags)} experiments"
     _log.info("pushed %s to %s", count, visible(str(remote)))
@@ -186,18 +190,18 @@ def pull(repo: Repo, remote: Remote) -> Shared:
                 raise
     found = remote.records(differing)
     mine = store.experiments(repo, {tag: ours[tag] for tag in differing})
-    replaced, conflicts = [], []
+    replaced, conflicts = list[str](), dict[str, str]()
     for tag, theirs_is in found.items():
         if not theirs_is.is_finished:
             continue
         if tag in mine and mine[tag].is_finished:
-            conflicts.append(tag)
+            conflicts[tag] = theirs_is.tag_object
         elif not registry.is_alive(repo, tag):
             try:
                 update_ref(repo, store.ref(tag), new=theirs_is.tag_object, old=ours[tag])
                 replaced.append(tag)
             except (RefMoved, RefExists):  # it has just been finished here
-                conflicts.append(tag)
+                conflicts[tag] = theirs_is.tag_object
     return Shared(remote=str(remote), tags=[*new, *replaced], conflicts=conflicts)
 
 
@@ -212,10 +216,14 @@ def _plan(repo: Repo, remote: Remote, theirs: Theirs, wanted: Sequence[str] | No
     new = [tag for tag in lacking if tag in mine and (wanted is not None or mine[tag].is_finished)]
     finished = [tag for tag in differing if tag in mine and mine[tag].is_finished]
     replacing = {tag: theirs.tags[tag] for tag in finished if tag in there and not there[tag].is_finished}
-    conflicts = [tag for tag in finished if tag not in replacing]
+    conflicts = {tag: theirs.tags[tag] for tag in finished if tag not in replacing}
     sending = set(new)
     staying = [tag for tag, oid in ours.items() if tag not in sending and theirs.tags.get(tag) != oid]
     return _Plan(new=new, replacing=replacing, conflicts=conflicts, leave=staying)
+
+
+def _why(error: BaseException) -> str:
+    return "a signal ended it" if isinstance(error, Interrupted) else str(error)
 
 
 def _is_gone(error: RemoteFailed) -> bool:
@@ -244,7 +252,7 @@ def _weigh(repo: Repo, remote: Remote, plan: _Plan, theirs: Theirs, max_size_byt
         largest = sorted(files, reverse=True)[:_SHOWN_PATHS]
         raise PushTooLarge(
             f"the new files are {readable_size(total)}, more than the {readable_size(max_size_bytes)} of"
-            " git config experimenter.maxPushSize; raise that, or push to a place for such files",
+            " git config experimenter.maxPushSize; raise that, or push others by name",
             details=[f"{readable_size(size)}  {visible(path.decode(errors='replace'))}" for size, path in largest],
         )
     return objects, total

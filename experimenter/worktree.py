@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from experimenter.errors import BadSetting, ExperimenterError
+from experimenter.errors import BadSetting, ExperimenterError, GitFailed
 from experimenter.plumbing import Repo, find_repo
 from experimenter.state import remove_tree
 from experimenter.status import GITLINK, lstat
@@ -163,7 +163,14 @@ def _fill_submodules(original: Repo, private: Repo, *, is_lasting: bool) -> None
         words = ("clone", "--quiet", *([] if is_lasting else ["--shared"]), "--no-checkout", "--template=")
         private.git(*_EXACTLY, *words, "--", str(source), str(place))
         submodule = find_repo(place)
-        submodule.git(*_EXACTLY, "checkout", "--quiet", "--detach", "--force", commit)
+        try:
+            submodule.git(*_EXACTLY, "checkout", "--quiet", "--detach", "--force", commit)
+        except GitFailed as error:
+            raise ExperimenterError(
+                f"the submodule {visible(from_bytes(path))} here lacks the commit {commit}; fetch it there, or ask"
+                " whoever made the experiment to push it",
+                details=error.details or (error.message,),
+            ) from error
         _fill_submodules(find_repo(source), submodule, is_lasting=is_lasting)
 
 

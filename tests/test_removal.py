@@ -284,6 +284,22 @@ class TestRemote:
 
         assert (done.returncode, left(), self.theirs(shared)) == (0, ["bad", "good"], ["bad", "good"]), done.stderr
 
+    def test_asks_whether_it_may_go_on_both_sides(self, shared: Path, terminal: Callable[..., Terminal]) -> None:
+        screen = terminal(EXPERIMENTER, "rm", "bare", "--remote")
+        screen.expect("Remove this experiment, here and on origin? [y/N]: ")
+        screen.type("y\r")
+
+        assert (screen.end(), self.theirs(shared)) == (0, ["bad", "good"])
+
+    def test_says_how_one_that_is_only_there_comes_here(self, shared: Path) -> None:
+        experimenter("rm", "bare", "--yes")
+
+        done = experimenter("rm", "bare", "--remote", "--yes")
+        assert "only the remote has comes here by 'experimenter pull'" in done.stderr
+        experimenter("pull")
+        assert experimenter("rm", "bare", "--remote", "--yes").returncode == 0
+        assert self.theirs(shared) == ["bad", "good"]
+
     def test_without_it_they_stay_there(self, shared: Path) -> None:
         experimenter("rm", "bare", "--yes")
 
@@ -304,6 +320,7 @@ class TestRemote:
         done = experimenter("rm", "good", "bare", "--remote", "--yes")
 
         assert (done.returncode, len(left()), len(self.theirs(shared))) == (1, 3, 3)
+        assert "git update-ref" not in done.stdout
         assert done.stderr == f"Error: origin has another record under {tag}; look at that one first\n"
 
     def test_an_unreachable_remote_loses_nothing_and_no_password(self, shared: Path) -> None:

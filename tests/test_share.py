@@ -65,7 +65,7 @@ def test_what_is_pushed_is_pulled_by_others_with_its_code(team: Path, colleague:
     pushed = experimenter("push")
     pulled = experimenter("pull", cwd=colleague)
 
-    assert re.fullmatch(r"1 experiment pushed to origin \(\d new objects, 7 bytes of files\)\n", pushed.stdout)
+    assert re.fullmatch(r"1 experiment pushed to origin \(with \d new objects, 7 bytes of files\)\n", pushed.stdout)
     assert (pulled.stdout, pulled.stderr) == ("1 experiment pulled from origin\n", "")
     assert object_of(tag, colleague) == object_of(tag)
     assert sh(f"git show {tag}^0:train.py", cwd=colleague) == "edited\n"
@@ -129,7 +129,7 @@ def test_one_that_runs_is_pushed_only_by_name_and_replaced_when_it_has_finished(
     )
     (tag,) = sh("git tag --list 'exp_*'").split()
     assert experimenter("push").stdout == "0 experiments pushed to origin\n"
-    assert experimenter("push", id_).stdout.startswith("1 experiment pushed ")
+    assert experimenter("push", id_, "--remote", str(team)).stdout.startswith("1 experiment pushed ")
     experimenter("pull", cwd=colleague)
     Path("../finish").touch()
     experimenter("wait", id_)
@@ -139,7 +139,23 @@ def test_one_that_runs_is_pushed_only_by_name_and_replaced_when_it_has_finished(
     assert object_of(tag) == object_of(tag, team) == object_of(tag, colleague)
 
 
-def test_two_finished_records_are_a_conflict_and_the_rest_travels(team: Path, colleague: Path) -> None:
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_remote_learns_what_became_of_one_that_was_pushed_while_it_ran(team: Path, status: int) -> None:
+    id_ = detached("-n", "a", "--", "sh", "-c", f"while [ ! -e ../finish ]; do sleep 0.05; done; exit {status}")
+    (tag,) = sh("git tag --list 'exp_*'").split()
+    experimenter("push", id_)
+    assert tags_in(team) == ["a"]
+    Path("../finish").touch()
+    experimenter("wait", id_)
+
+    if status == 0:
+        until(lambda: object_of(tag) == object_of(tag, team), what="the finished record")
+    else:
+        until(lambda: not tags_in(team), what="the removal")
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_two_finished_records_are_a_conflict_and_the_rest_travels(team: Path, colleague: Path, is_taken: bool) -> None:
     tag = run("a")
     experimenter("push")
     experimenter("pull", cwd=colleague)
@@ -152,13 +168,24 @@ def test_two_finished_records_are_a_conflict_and_the_rest_travels(team: Path, co
     pushed = experimenter("push")
     pulled = experimenter("pull")
 
-    said = f"Error: {tag}: finished differently on both sides; both stay\n"
-    assert (pushed.returncode, pushed.stderr) == (pulled.returncode, pulled.stderr) == (1, said)
+    assert (pushed.returncode, pushed.stderr) == (pulled.returncode, pulled.stderr) == (1, pushed.stderr)
+    first, *ways = pushed.stderr.splitlines()
+    assert first == f"Error: {tag}: finished differently on both sides; both stay"
     assert (object_of(tag), object_of(tag, team)) == (ours, theirs)
     assert tags_in(team) == ["a", "b"]
     found = json.loads(experimenter("push", "--json").stdout)
     assert (found["conflicts"], found["tags"]) == ([tag], [])
     assert experimenter("push", "b").returncode == 0
+
+    see, take, send = (way.partition(":")[2].strip() for way in ways)
+    assert '"a": 2' in sh(see)
+    bin_ = Path(EXPERIMENTER).parent
+    if is_taken:
+        sh(f"PATH={bin_}:$PATH; {take}")
+    else:
+        sh(send)
+    assert object_of(tag) == object_of(tag, team) == (theirs if is_taken else ours)
+    assert experimenter("push").returncode == experimenter("pull").returncode == 0
 
 
 def test_one_that_was_removed_on_one_side_stays_on_the_other(team: Path, colleague: Path) -> None:
@@ -207,14 +234,17 @@ def test_two_who_push_at_once_lose_nothing(team: Path, colleague: Path) -> None:
 
 
 def test_a_remote_that_refuses_one_takes_the_rest(team: Path) -> None:
-    hook(team, "update", "case $1 in *exp_bad_*) echo 'not this one' >&2; exit 1;; esac")
+    hook(team, "update", "case $1 in *exp_bad_*) printf 'not \\033[31mthis one\\n' >&2; exit 1;; esac")
+    said = "not \\x1b[31mthis one"
     bad = run("bad")
     run("good")
 
     done = experimenter("push")
 
     assert (done.returncode, tags_in(team)) == (1, ["good"])
-    assert done.stderr == f"Error: {bad}: [remote rejected] (hook declined)\n"
+    assert done.stderr == f"Note: origin says:\n  {said}\nError: {bad}: [remote rejected] (hook declined)\n"
+    kept = experimenter("run", "-n", "bad_", "--push", "--", "true")
+    assert (kept.returncode, said in kept.stderr, "sends it later" in kept.stderr) == (0, True, False)
 
 
 def test_what_is_too_large_is_refused_before_anything_leaves(team: Path) -> None:
@@ -231,6 +261,8 @@ def test_what_is_too_large_is_refused_before_anything_leaves(team: Path) -> None
         "Error: the new files are 1.9 MiB, more than the 1.0 MiB of git config experimenter.maxPushSize"
     )
     assert paths[:2] == ["  1.9 MiB  large.bin", "  8.8 KiB  small.bin"]
+    assert "sends it later" not in experimenter("run", "-n", "large", "--push", "--", "true").stderr
+    experimenter("rm", "large", "--yes")
     sh("git config experimenter.maxPushSize 10M")
     experimenter("push")
     sh("git config experimenter.maxPushSize 1M; echo > other")
@@ -244,7 +276,9 @@ def test_a_dry_run_lists_and_sends_nothing(team: Path) -> None:
 
     done = experimenter("push", "--dry-run")
 
-    assert re.fullmatch(rf"{tag}\n1 experiment to push to origin \(\d new objects, 9 bytes of files\)\n", done.stdout)
+    assert re.fullmatch(
+        rf"{tag}\n1 experiment to push to origin \(with \d new objects, 9 bytes of files\)\n", done.stdout
+    )
     assert tags_in(team) == []
 
 
@@ -508,6 +542,24 @@ def test_what_is_pushed_elsewhere_is_looked_for_and_removed_there(team: Path, tm
     assert tags_in(tmp_path / "fork.git") == []
 
 
+@pytest.mark.parametrize("push", ["", "--push"])
+def test_what_is_pushed_to_in_two_places_is_refused(team: Path, push: str) -> None:
+    sh(f"git remote set-url --add {push} origin ../x.git; git remote set-url --add {push} origin ../y.git")
+    run("a")
+
+    done = experimenter("push")
+
+    assert (done.returncode, tags_in(team)) == (1, [])
+    assert re.match(r"Error: origin is pushed to in \d places; name one with --remote\n", done.stderr)
+
+
+def test_a_word_of_the_command_is_not_taken_for_a_remote(team: Path) -> None:
+    done = experimenter("run", "--push", "echo", "hi")
+
+    assert (done.returncode, sh("git tag")) == (125, "")
+    assert done.stderr == "Error: there is no remote echo; git remote add echo URL, or give a path\n"
+
+
 def test_a_path_may_have_any_name(team: Path, tmp_path: Path) -> None:
     odd = tmp_path / "a=b c.git"
     sh(f"git init -q --bare '{odd}'")
@@ -581,7 +633,7 @@ def test_a_signal_during_the_push_of_a_run_leaves_its_status(team: Path, tmp_pat
     _, said = process.communicate(timeout=20)
 
     assert process.returncode == 0
-    assert b"was not pushed, 'experimenter push' sends it later: a signal came" in said
+    assert b"was not pushed, 'experimenter push' sends it later: a signal ended it" in said
 
 
 def test_a_block_without_results_has_nothing_to_push(team: Path) -> None:

@@ -12,6 +12,7 @@ from experimenter.cli.main import find_current_repo, speak
 from experimenter.cli.printing import paint, patience, print_json, print_lines, table_width
 
 if TYPE_CHECKING:
+    from experimenter.remote import Remote
     from experimenter.store import Experiment
 
 
@@ -49,7 +50,7 @@ def checkout_command(experiment: str, place: Path | None, branch: str | None) ->
 
 @click.command("rm")
 @click.argument("experiments", metavar="EXP...", nargs=-1, required=True, shell_complete=complete_experiment)
-@click.option("--remote", "from_remote", is_flag=True, help="Remove them from the remote repository, too.")
+@click.option("--remote", "from_remote", is_flag=True, help="Remove them from the default remote, too.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array of what was removed.")
 def rm_command(experiments: tuple[str, ...], from_remote: bool, yes: bool, as_json: bool) -> None:
@@ -64,10 +65,19 @@ def rm_command(experiments: tuple[str, ...], from_remote: bool, yes: bool, as_js
     """  # noqa: D301 - \b is click's mark
     speak()
     from experimenter import removal
+    from experimenter.errors import ExperimenterError, ExperimentUnknown
+    from experimenter.remote import Remote
 
     repo = find_current_repo()
-    found = removal.chosen(repo, experiments)
-    _remove(repo, found, yes=yes, as_json=as_json, from_remote=from_remote)
+    try:
+        found = removal.chosen(repo, experiments)
+    except ExperimentUnknown as error:
+        if not from_remote:
+            raise
+        hint = "one that only the remote has comes here by 'experimenter pull'"
+        raise ExperimenterError(f"{error.message}; {hint}", details=error.details) from error
+    remote = Remote.of(repo, None, patience(), is_pushed_to=True) if from_remote else None
+    _remove(repo, found, remote, yes=yes, as_json=as_json)
 
 
 @click.command("prune")
@@ -99,27 +109,30 @@ def prune_command(without_results: bool, older_than: str | None, dry_run: bool, 
     elif dry_run and found:
         _print_table(repo, found)
     elif found:
-        _remove(repo, found, yes=yes, as_json=as_json, from_remote=False)
+        _remove(repo, found, None, yes=yes, as_json=as_json)
     elif as_json:
         print_json([])
     else:
         click.echo("Note: no finished experiment meets this", err=True)
 
 
-def _remove(repo: Any, found: "Sequence[Experiment]", *, yes: bool, as_json: bool, from_remote: bool) -> None:
-    """Show what would go, ask, remove it, and say how to bring it back."""
+def _remove(repo: Any, found: "Sequence[Experiment]", remote: "Remote | None", *, yes: bool, as_json: bool) -> None:
+    """Show what would go, ask, remove it, first from the remote if one is given, and say how to bring it back."""
     from experimenter import removal
     from experimenter.errors import NotRemoved
-    from experimenter.remote import Remote
+    from experimenter.text import visible
 
     if not as_json or not yes:
         _print_table(repo, found, err=as_json)
     what = "this experiment" if len(found) == 1 else f"these {len(found)} experiments"
+    what += f", here and on {visible(str(remote))}" if remote else ""
     if not yes:
         if not (sys.stdin and sys.stdin.isatty()):
             raise NotRemoved(f"nobody is there to ask whether {what} may go; say --yes")
         if not _confirms(f"Remove {what}?"):
             raise NotRemoved("nothing was removed")
+    if remote:
+        remote.delete(found)
     # Said before, so that it is known whatever happens then.
     if as_json:
         print_json([_identity(one) for one in found])
@@ -128,7 +141,7 @@ def _remove(repo: Any, found: "Sequence[Experiment]", *, yes: bool, as_json: boo
         for experiment in found:
             click.echo(f"  {removal.restoring(experiment)}")
     sys.stdout.flush()
-    removal.remove(repo, found, remote=Remote.of(repo, None, patience(), is_pushed_to=True) if from_remote else None)
+    removal.remove(repo, found)
 
 
 def _confirms(question: str) -> bool:

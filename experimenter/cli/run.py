@@ -1,16 +1,15 @@
 """Commands that start experiments: run, rerun."""
 
 import os
-import sys
 from functools import partial
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from experimenter.cli.completion import complete_experiment, complete_file
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
+from experimenter.cli.printing import print_comparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -196,7 +195,7 @@ def _start(
         return _in_background(start)
     outcome = start()
     if original and outcome.experiment:
-        _compare(original, outcome.experiment)
+        print_comparison(original, outcome.experiment)
     return _status_of(outcome)
 
 
@@ -219,6 +218,10 @@ def options_of(
     if asked["name"] is not None:
         names.checked(asked["name"])
     settings = Settings.from_config(config(repo), max_file_size=max_file_size, grace=grace)
+    if asked["push_to"]:
+        from experimenter.remote import check_name
+
+        check_name(repo, asked["push_to"])
     if settings.push and asked["push_to"] is None:
         asked["push_to"] = ""
     options = Options(
@@ -227,22 +230,6 @@ def options_of(
         **asked,
     )
     return options, settings
-
-
-def _compare(original: "Experiment", again: "Experiment") -> None:
-    """Show whether a rerun gave the same results, and if not by how much they differ."""
-    from experimenter.compare import differing
-    from experimenter.render.comparison import comparison
-
-    pairs = differing(original.results, again.results)
-    if not pairs:
-        what = "results are equal to those of" if again.results else "there are no results, as in"
-        click.echo(f"Note: {what} {original.tag} ({original.id})", err=True)
-        return
-    click.echo(f"Note: results differ from those of {original.tag} ({original.id})", err=True)
-    width = get_terminal_size().columns - 2 if sys.stderr.isatty() else None
-    for line in comparison(pairs, ("RESULT", original.id, again.id), width=width):
-        click.echo(f"  {line}", err=True)
 
 
 def _in_background(start: "Callable[..., Outcome]") -> int:

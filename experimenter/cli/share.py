@@ -81,10 +81,25 @@ def _tell(shared: "Shared", what: str, *, as_json: bool, is_listed: bool, has_si
         for tag in shared.tags if is_listed else ():
             click.echo(tag)
         click.echo(f"{_counted(shared.tags)} {what} {visible(shared.remote)}{_sized(shared) if has_size else ''}")
-    conflicts = dict.fromkeys(shared.conflicts, "finished differently on both sides; both stay")
-    for tag, reason in (conflicts | dict(shared.refused)).items():
-        click.echo(f"Error: {tag}: {visible(reason)}", err=True)
+    for tag, theirs in shared.conflicts.items():
+        click.echo("\n".join(_conflict(tag, theirs, visible(shared.remote))), err=True)
+    for tag, reason in shared.refused.items():
+        hint = "; this clone is, and 'git fetch --unshallow' completes it" if "shallow update" in reason else ""
+        click.echo(f"Error: {tag}: {visible(reason)}{hint}", err=True)
     return 1 if shared.conflicts or shared.refused else 0
+
+
+def _conflict(tag: str, theirs: str, remote: str) -> list[str]:
+    """Return what there is to say of a conflict, and the ways out of it."""
+    from experimenter import names, store
+
+    ref = store.ref(tag)
+    return [
+        f"Error: {tag}: finished differently on both sides; both stay",
+        f"  to see theirs:  git cat-file tag {theirs}",
+        f"  to take theirs: experimenter rm --yes {names.id_of(tag)} && experimenter pull",
+        f"  to send yours:  git push --force-with-lease={ref}:{theirs} {remote} {ref}",
+    ]
 
 
 def _counted(tags: Sequence[str]) -> str:
@@ -95,4 +110,4 @@ def _sized(shared: "Shared") -> str:
     from experimenter.text import readable_size
 
     objects = "1 new object" if shared.objects == 1 else f"{shared.objects} new objects"
-    return f" ({objects}, {readable_size(shared.size_bytes)} of files)" if shared.tags else ""
+    return f" (with {objects}, {readable_size(shared.size_bytes)} of files)" if shared.objects else ""
