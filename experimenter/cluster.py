@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from experimenter import jobs, leftovers, names, registry, slurm, store
-from experimenter.cells import Identities
 from experimenter.entry import Phase
 from experimenter.errors import ExperimenterError, NotStopped, RefMoved
 from experimenter.find import find
@@ -22,8 +23,8 @@ from experimenter.state import StateFolder, ending_of, translated, write_json
 _log = logging.getLogger("experimenter")
 _LOOK_AGAIN_S = 0.5
 _ENDING_S = 120.0  # for Slurm to end what it was told to: its KillWait, and what it takes to notice
+_DEAF = "takes its code from a remote, and can't be told to keep its tag; submit with --keep, or stop without it"
 _TAIL_BYTES = 16 * 1024
-_SUBMITTING_S = 120.0  # in which a submission is expected to end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +50,6 @@ def job_states(repo: Repo) -> dict[str, tuple[Job, str]]:
     return {job.tag: (job, known.get(job.job_id, "UNKNOWN")) for job in alive}
 
 
-def on_their_way(repo: Repo, known: Identities) -> dict[str, str]:
-    """Return the tags of cells that wait for the cluster, or run on it, by the keys of these."""
-    tags = {job.tag: store.ref(job.tag) for job in jobs.alive(StateFolder.of(repo)) if job.sweep == known.sweep}
-    return {known.key_of(experiment.record): experiment.tag for experiment in store.each(repo, tags)}
-
-
 def settle_jobs(repo: Repo) -> None:
     """Settle experiments whose jobs are gone, as they were cancelled or lost; tell what was done. Nothing is raised."""
     state = StateFolder.of(repo)
@@ -74,12 +69,18 @@ def settle_jobs(repo: Repo) -> None:
                 if job.is_there:
                     _settle(repo, job)
         except (ExperimenterError, OSError) as error:
-            _log.warning("%s was left behind by the job %s, and could not be settled: %s", job.tag, job.job_id, error)
+            _warn_once(f"{job.tag} was left behind by the job {job.job_id}, and could not be settled: {error}")
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Tell a warning, though who waits looks again and again."""
+    _log.warning("%s", message)
 
 
 def _find_again(job: Job) -> bool:
     """Say whether a job whose id was not noted may be alive: who submitted it is just at it, or was killed."""
-    if time.time() - job.folder.stat().st_mtime < _SUBMITTING_S:
+    if job.is_being_submitted:
         return True
     if job_id := slurm.job_named(job.sweep or job.tag):
         jobs.save_job_id(job.folder, job_id, slurm.cluster())
@@ -103,9 +104,13 @@ def cancel(repo: Repo, chosen: Sequence[Job], *, grace_s: float | None, keep: bo
     """Cancel jobs; yield how each ended, as soon as Slurm says so and its experiment is settled.
 
     The grace, and whether the tag is kept, are those of the submission unless they are given. What runs is asked with
-    SIGTERM, and after the grace cancelled for good.
+    SIGTERM, and after the grace cancelled for good. To `keep` what runs on a node that shares nothing with us has to be
+    said at its submission: else comes NotStopped.
     """
     specs = {job.tag: jobs.spec(job.folder) for job in chosen}
+    if keep and (deaf := [job for job in chosen if _is_deaf(job)]):
+        yield from (NotStopped(f"{job.tag} {_DEAF}") for job in deaf)
+        chosen = [job for job in chosen if job not in deaf]
     kept = {tag for tag, spec in specs.items() if keep or spec.get("keep")}
     if grace_s is None:
         grace_s = max((float(spec.get("grace_s", 0)) for spec in specs.values()), default=0.0)
@@ -116,8 +121,7 @@ def cancel(repo: Repo, chosen: Sequence[Job], *, grace_s: float | None, keep: bo
         elapsed_s = time.monotonic() - started_s
         if elapsed_s >= grace_s and not was_cancelled:
             was_cancelled = True
-            for job in pending:
-                slurm.cancel(job.job_id)
+            slurm.cancel([job.job_id for job in pending])
         if elapsed_s >= grace_s + _ENDING_S:
             yield from (NotStopped(f"{job.tag}: Slurm does not end the job {job.job_id}") for job in pending)
             return
@@ -136,12 +140,20 @@ def cancel(repo: Repo, chosen: Sequence[Job], *, grace_s: float | None, keep: bo
 def _ask_to_end(repo: Repo, chosen: Sequence[Job], kept: Collection[str]) -> None:
     """Send SIGTERM to jobs that run, and cancel those that wait."""
     known = slurm.states() or {}
+    running, waiting = list[str](), list[str]()
     for job in chosen:
         entry = registry.entry_of(repo, job.tag)
         if entry:
             entry.claim(Phase.STOPPING_KEPT if job.tag in kept else Phase.STOPPING)
-        is_running = entry is not None and not slurm.is_waiting(known.get(job.job_id))
-        slurm.cancel(job.job_id, signal_name="TERM" if is_running else "")
+        has_begun = (entry is not None or job.remote) and not slurm.is_waiting(known.get(job.job_id))
+        (running if has_begun else waiting).append(job.job_id)
+    slurm.cancel(running, signal_name="TERM")
+    slurm.cancel(waiting)
+
+
+def _is_deaf(job: Job) -> bool:
+    has_begun = not slurm.is_waiting((slurm.states() or {}).get(job.job_id))
+    return job.remote is not None and not jobs.spec(job.folder).get("keep") and has_begun
 
 
 def _outcome(repo: Repo, job: Job, *, keep: bool) -> Cancelled:
@@ -164,20 +176,28 @@ def _settle(repo: Repo, job: Job, *, keep: bool = False, status: str = "interrup
     elif job.remote:
         _fetch_ending(repo, job)
     experiment = store.find(repo, job.tag)
-    if experiment and not experiment.is_finished:
+    is_lost = experiment is not None and not experiment.is_finished
+    if experiment and is_lost:
         if keep:
             experiment = store.update(repo, experiment, experiment.record.with_(status=status))
         else:
             store.delete(repo, experiment)
             experiment = None
-            _log.info("the job %s of %s was cancelled or lost; the tag was removed", job.job_id, job.tag)
-    if not ending_of(repo, job.tag):
+            if status == "interrupted":
+                _log.info("the job %s of %s was cancelled or lost; the tag was removed", job.job_id, job.tag)
+    if is_lost or not ending_of(repo, job.tag):
         state = StateFolder.of(repo)
-        known = experiment.record if experiment else {}
-        ending = {"tag": job.tag, "status": known.get("status", status), "exit_code": known.get("exit_code")}
+        known = experiment.record if experiment else _ended_there(job, status)
+        ending = {"tag": job.tag, "status": known.get("status"), "exit_code": known.get("exit_code")}
         with translated(state.logs):
             write_json(state.ending(job.id), {**ending, "is_kept": experiment is not None}, is_durable=False)
     job.forget()
+
+
+def _ended_there(job: Job, status: str) -> Mapping[str, Any]:
+    """Return how one ended that left no tag: on a node that shares nothing with us Slurm alone knows it."""
+    exit_code = slurm.exit_code_of(job.job_id) if job.remote else None
+    return {"status": "failed" if exit_code and status == "interrupted" else status, "exit_code": exit_code}
 
 
 def _fetch_ending(repo: Repo, job: Job) -> None:
@@ -188,7 +208,10 @@ def _fetch_ending(repo: Repo, job: Job) -> None:
     theirs = remote.look().tags.get(job.tag)
     if not ours or ours == theirs:
         if ours and theirs:  # nobody was left to say what became of it
-            remote.delete([store.read(repo, job.tag)])
+            try:
+                remote.delete([store.read(repo, job.tag)])
+            except ExperimenterError as error:
+                _log.warning("%s stays on %s: %s", job.tag, remote, error)
         return
     try:
         if theirs:

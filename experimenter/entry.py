@@ -164,7 +164,7 @@ class Entry:
 
     def attend(self) -> int:
         """Show, until the descriptor that is returned is closed, that somebody is at work on the entry (flock(2))."""
-        descriptor = os.open(self.folder / self.phase, os.O_RDONLY)
+        descriptor = os.open(self.folder / self.phase, os.O_RDWR)  # as NFS wants it
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         return descriptor
 
@@ -172,7 +172,7 @@ class Entry:
     def is_attended(self) -> bool:
         """Whether somebody shows that: a stop that was itself killed does not."""
         try:
-            descriptor = os.open(self.folder / self.phase, os.O_RDONLY)
+            descriptor = os.open(self.folder / self.phase, os.O_RDWR)
         except OSError:
             return False
         try:

@@ -177,6 +177,10 @@ class RemoteFailed(ExperimenterError):
     """A remote repository cannot be reached, or takes nothing; `details` are what git said of it."""
 
 
+class NotBroughtBack(RemoteFailed):
+    """A remote repository did not take what became of an experiment; the repository on the node stays, and has it."""
+
+
 class NotShared(ExperimenterError):
     """A remote repository did not take an experiment, or has another one under its tag."""
 

@@ -1,23 +1,28 @@
 """Jobs on a cluster: which experiments were submitted in which job, and are still to run or to end."""
 
 import contextlib
+import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experimenter import names
+from experimenter.process import Identity, host
 from experimenter.state import StateFolder, read_object, remove_tree, translated, write_json
 
 JOB_FILE = "job.json"
+_SUBMITTING_S = 3600.0  # in which a submission on another host is expected to end
+_specs: dict[Path, Mapping[str, Any]] = {}  # which never change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One experiment that was submitted: its tag, its job's id, and its submission's folder `jobs/<id>/`.
 
-    While it is alive there is a file in that folder by the experiment's id. `remote` is the remote repository from
-    which the node takes the code, where it does not share ours.
+    While it is alive there is a file in that folder by the experiment's id. A `cell` of a sweep has what tells it from
+    all others. `remote` is the remote repository from which the node takes the code, where it does not share ours.
     """
 
     folder: Path
@@ -25,12 +30,21 @@ class Job:
     job_id: str
     cluster: str
     sweep: str | None
+    cell: str | None
     remote: str | None
 
     @property
     def id(self) -> str:
         """The experiment's id."""
         return names.id_of(self.tag)
+
+    @property
+    def is_being_submitted(self) -> bool:
+        """Whether who submits it is still at it, as far as that can be seen from here."""
+        who = spec(self.folder).get("submitter", {})
+        if who.get("host") != host():
+            return time.time() - self.folder.stat().st_mtime < _SUBMITTING_S
+        return Identity(pid=who["pid"], start_time=who["start_time"]).is_alive
 
     @property
     def is_there(self) -> bool:
@@ -40,8 +54,9 @@ class Job:
     def forget(self) -> None:
         """Let it not be alive any more; the last one takes the submission's folder along."""
         (self.folder / f"{self.id}.alive").unlink(missing_ok=True)
-        if not any(self.folder.glob("*.alive")):
-            remove(self.folder)
+        with contextlib.suppress(FileNotFoundError):  # another one was the last
+            if not _has_alive(self.folder):
+                remove(self.folder)
 
 
 def create(state: StateFolder, id_: str, tags: Sequence[str], **spec: Any) -> Path:
@@ -50,9 +65,11 @@ def create(state: StateFolder, id_: str, tags: Sequence[str], **spec: Any) -> Pa
     with translated(folder):
         state.make()
         folder.mkdir(parents=True)
-        write_json(folder / "spec.json", {"tags": list(tags), **spec})
+        ourselves = Identity.of(os.getpid())
+        submitter = {"host": host(), "pid": ourselves.pid, "start_time": ourselves.start_time}
         for tag in tags:
             (folder / f"{names.id_of(tag)}.alive").touch()
+        write_json(folder / "spec.json", {"tags": list(tags), "submitter": submitter, **spec})
     return folder
 
 
@@ -64,7 +81,9 @@ def save_job_id(folder: Path, job_id: str, cluster: str) -> None:
 
 def spec(folder: Path) -> Mapping[str, Any]:
     """Return what was given to `create`; nothing of it if the folder has gone."""
-    return read_object(folder / "spec.json") or {}
+    if folder not in _specs and (found := read_object(folder / "spec.json")):
+        _specs[folder] = found
+    return _specs.get(folder, {})
 
 
 def alive(state: StateFolder) -> list[Job]:
@@ -72,11 +91,18 @@ def alive(state: StateFolder) -> list[Job]:
     return [job for folder in state.jobs.glob("*") for job in _in(folder)]
 
 
+def cells(state: StateFolder, sweep: str) -> dict[str, str]:
+    """Return the tags of those that are cells of a sweep, by what tells the cells apart."""
+    found = (job for folder in state.jobs.glob(f"{sweep}-*") for job in _in(folder))
+    return {job.cell: job.tag for job in found if job.cell}
+
+
 def drop_ended(state: StateFolder) -> None:
     """Remove folders of which nothing is to come any more, as Slurm may have held files in them open."""
     for folder in state.jobs.glob("*"):
-        if (folder / "spec.json").exists() and not any(folder.glob("*.alive")):
-            remove(folder)
+        with contextlib.suppress(FileNotFoundError):  # it has just gone
+            if (folder / "spec.json").exists() and not _has_alive(folder):
+                remove(folder)
 
 
 def remove(folder: Path) -> None:
@@ -88,19 +114,40 @@ def remove(folder: Path) -> None:
 
 def job_of(state: StateFolder, tag: str) -> Job | None:
     """Return the job of an experiment, if it is alive."""
-    files = state.jobs.glob(f"*/{names.id_of(tag)}.alive")
-    return next((job for file in files for job in _in(file.parent) if job.tag == tag), None)
+    for file in state.jobs.glob(f"*/{names.id_of(tag)}.alive"):
+        tags = spec(file.parent).get("tags", [])
+        if tag in tags:
+            return _job(file.parent, tags.index(tag), read_object(file.parent / JOB_FILE) or {})
+    return None
 
 
 def _in(folder: Path) -> Iterator[Job]:
-    found, submitted = spec(folder), read_object(folder / JOB_FILE) or {}
-    tags = found.get("tags", [])
-    for place, tag in enumerate(tags):
-        if (folder / f"{names.id_of(tag)}.alive").exists():
-            job_id = str(submitted.get("job_id", ""))
-            array = f"_{place}" if len(tags) > 1 else ""
-            sweep, remote = found.get("sweep"), found.get("remote")
-            cluster = str(submitted.get("cluster", ""))
-            yield Job(
-                folder=folder, tag=tag, job_id=job_id and job_id + array, cluster=cluster, sweep=sweep, remote=remote
-            )
+    try:
+        there = {path.name for path in folder.iterdir()}
+    except OSError:  # it has just gone
+        return
+    submitted = read_object(folder / JOB_FILE) or {}
+    for place, tag in enumerate(spec(folder).get("tags", [])):
+        if f"{names.id_of(tag)}.alive" in there:
+            yield _job(folder, place, submitted)
+
+
+def _job(folder: Path, place: int, submitted: Mapping[str, Any]) -> Job:
+    found = spec(folder)
+    job_id = str(submitted.get("job_id", ""))
+    array = f"_{place}" if len(found["tags"]) > 1 else ""
+    cells = found.get("cells", [])
+    return Job(
+        folder=folder,
+        tag=found["tags"][place],
+        job_id=job_id and job_id + array,
+        cluster=str(submitted.get("cluster", "")),
+        sweep=found.get("sweep"),
+        cell=cells[place] if cells else None,
+        remote=found.get("remote"),
+    )
+
+
+def _has_alive(folder: Path) -> bool:
+    with os.scandir(folder) as files:
+        return any(file.name.endswith(".alive") for file in files)

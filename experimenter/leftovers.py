@@ -1,9 +1,9 @@
 """Finds what processes left in the state folder when they were killed, or when the machine lost its power."""
 
 import contextlib
-import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from experimenter.entry import Entry, is_open
@@ -12,23 +12,13 @@ from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
 from experimenter.process import Identity, host
 from experimenter.registry import entries, given_up
-from experimenter.state import OLD, StateFolder, remove_tree, translated
+from experimenter.state import OLD, StateFolder, remove_tree
+from experimenter.state import locked as state_locked
 
 
-@contextlib.contextmanager
-def locked(state: StateFolder) -> Iterator[None]:
-    """Let only one process at a time settle what was left behind; the lock goes with its holder (flock(2))."""
-    with translated(state.runs):
-        folder = os.open(state.runs, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(folder)
-            raise
-    try:
-        yield
-    finally:
-        os.close(folder)
+def locked(state: StateFolder) -> AbstractContextManager[None]:
+    """Let only one process at a time settle what was left behind. Raises StateUnwritable."""
+    return state_locked(state.path / "lock")
 
 
 def abandoned(repo: Repo) -> list[Entry]:
@@ -49,10 +39,12 @@ def broken(state: StateFolder) -> list[Path]:
     return found
 
 
-def entry_of_nobody(state: StateFolder, tag: str, *, words: Sequence[str] = ()) -> Entry:
+def entry_of_nobody(state: StateFolder, tag: str, *, words: Sequence[str] = (), sweep: str | None = None) -> Entry:
     """Return an entry on this host that no process stands behind."""
     nobody = Identity(pid=0, start_time=-1)
-    return Entry(state=state, pid_file=PidFile(tag=tag, host=host(), boot_id="", wrapper=nobody, words=words))
+    return Entry(
+        state=state, pid_file=PidFile(tag=tag, host=host(), boot_id="", wrapper=nobody, words=words, sweep=sweep)
+    )
 
 
 def any_left(repo: Repo) -> bool:

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from experimenter import names, registry, sweeps
 from experimenter.errors import LogMissing
+from experimenter.jobs import job_of
 from experimenter.plumbing import Repo
 from experimenter.state import StateFolder
 from experimenter.text import visible
@@ -111,4 +112,6 @@ def _reason(repo: Repo, tag: str) -> str:
         return "what a script prints goes where the script's output goes"
     if entry:
         return "its command has not started yet"
+    if job := job_of(StateFolder.of(repo), tag):
+        return f"its job {job.job_id} has not started yet, or runs where it shares nothing with this repository"
     return "only 'experimenter run' keeps one, and only the newest stay (git config experimenter.keepLogs)"

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from experimenter import jobs, names, registry, slurm, store
-from experimenter.errors import CannotRerun, ExperimenterError, RemoteFailed
+from experimenter.errors import CannotRerun, ExperimenterError, NotBroughtBack, RemoteFailed
 from experimenter.plumbing import Repo, config, find_repo
 from experimenter.plumbing.transfer import Patience, transfer
+from experimenter.process import host
 from experimenter.remote import Remote
 from experimenter.rerun import prepared
 from experimenter.run import Options, Outcome, run
@@ -37,6 +38,8 @@ def work(folder: Path) -> Outcome:
     experiment = _queued(repo, spec["tags"][place])
     file = spec["results_file"]
     options = _options(experiment, keep=spec["keep"], links=spec["links"], results_file=file and Path(file))
+    cell = {"sweep": spec["sweep"], "cell": spec["cells"][place]} if spec["sweep"] else {}
+    options = replace(options, job={**(options.job or {}), **cell})
     command, parameters = spec["commands"][place], spec["parameters"][place]
     settings = replace(_settings(repo), grace_s=spec["grace_s"])
     try:
@@ -90,15 +93,26 @@ def work_from_remote(first: str, *, keep: bool = False) -> Outcome:
         options = replace(_options(experiment, keep=keep), parameters=again.parameters)
         outcome = _run(repo, experiment, again.command, options, _settings(repo))
         with blocked():  # Slurm ends everyone who is left
-            remote = Remote.of(repo, url, Patience(), is_pushed_to=True)
-            left = store.find(repo, tag)
-            if left:
-                refused = remote.replace({tag: experiment.tag_object})
-                if refused:
-                    raise RemoteFailed(f"{remote} did not take {tag}: {refused[tag]}")
-            else:
-                remote.delete([experiment])
+            _bring_back(repo, url, experiment)
     return outcome
+
+
+def _bring_back(repo: Repo, url: str, experiment: Experiment) -> None:
+    """Let the remote have what became of an experiment. Raises NotBroughtBack if there is something to be lost."""
+    tag, remote = experiment.tag, Remote.of(repo, url, Patience(), is_pushed_to=True)
+    if not store.find(repo, tag):
+        remote.delete([experiment])
+        return
+    try:
+        refused = remote.replace({tag: experiment.tag_object}).get(tag)
+    except RemoteFailed as error:
+        refused = str(error)
+    if refused:
+        ref = store.ref(tag)
+        raise NotBroughtBack(
+            f"{remote} did not take {tag}: {refused}",
+            details=[f"it stays on {host()}: git -C {repo.top} push --force {remote} {ref}"],
+        )
 
 
 def _place() -> int:
@@ -117,7 +131,7 @@ def _queued(repo: Repo, tag: str) -> Experiment:
 def _options(experiment: Experiment, **more: Any) -> Options:
     code: Mapping[str, Any] = {**experiment.record.get("code", {}), "commit": experiment.commit}
     links = more.pop("links", [])
-    return Options(parameters={}, code=code, links=links, queued=experiment, job=slurm.our_job_id(), **more)
+    return Options(parameters={}, code=code, links=links, queued=experiment, job={"job": slurm.our_job_id()}, **more)
 
 
 def _run(repo: Repo, experiment: Experiment, command: list[str] | Any, options: Options, settings: Settings) -> Outcome:
@@ -150,9 +164,18 @@ def _fetched(url: str, tag: str) -> Iterator[Repo]:
             raise RemoteFailed(f"cannot fetch {tag} from {remote}", details=done.said)
         os.chdir(top)
         yield repo
-    finally:
-        os.chdir("/")
-        remove_tree(folder)
+    except NotBroughtBack:
+        raise
+    except BaseException:
+        _leave(folder)
+        raise
+    else:
+        _leave(folder)
+
+
+def _leave(folder: Path) -> None:
+    os.chdir("/")
+    remove_tree(folder)
 
 
 def _git_init(top: Path) -> None:

@@ -32,7 +32,8 @@ class Options:
     They are paths relative to the top of the work tree. `code` is that of a record, for an isolated run on its code
     state, and `rerun_of` the tag that has the record. Afterwards it is pushed to the remote `push_to`, an empty name
     standing for the default one. `shown` is the command without secrets, if these are not known by options. A `cell` of
-    a sweep runs on the sweep's `code`. One that was `queued` is run by a `job` on a cluster.
+    a sweep runs on the sweep's `code`. One that was `queued` is run by a `job` on a cluster, of which this is what the
+    PID file says.
     """
 
     name: str | None = None
@@ -48,7 +49,7 @@ class Options:
     shown: Sequence[str] | None = None
     cell: Cell | None = None
     queued: store.Experiment | None = None
-    job: str | None = None
+    job: Mapping[str, str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,7 @@ def _begin(repo: Repo, command: Sequence[str], options: Options, settings: Setti
     if options.queued:
         from experimenter import queued
 
-        return queued.take_up(repo, settings, options.queued, job=options.job, **promised)
+        return queued.take_up(repo, settings, options.queued, **(options.job or {}), **promised)
     return live.begin(
         repo,
         settings,

@@ -74,7 +74,7 @@ def running(repo: Repo, states: Mapping[str, tuple[Job, str]]) -> list[Running]:
     """
     found = entries(repo)
     tags = {entry.tag for entry in found}
-    found += [_waiting(repo, tag) for tag in states if tag not in tags]
+    found += [_waiting(repo, job) for job, _ in states.values() if job.tag not in tags]
     found.sort(key=lambda entry: names.age_key(entry.tag))
     members = {entry.tag: entry.tree.members() for entry in found if entry.tag in tags and not entry.is_elsewhere}
     started_s = time.monotonic()
@@ -156,11 +156,11 @@ def _known_tags(repo: Repo) -> list[str]:
     return list(dict.fromkeys([*store.tags(repo), *ended_tags(repo), *alive, *submitted]))
 
 
-def _waiting(repo: Repo, tag: str) -> Entry:
+def _waiting(repo: Repo, job: Job) -> Entry:
     """Return an entry for an experiment that waits for a cluster, and has none of its own."""
-    experiment = store.find(repo, tag)
+    experiment = store.find(repo, job.tag)
     words = experiment.record.get("command", ()) if experiment else ()
-    return leftovers.entry_of_nobody(StateFolder.of(repo), tag, words=words)
+    return leftovers.entry_of_nobody(StateFolder.of(repo), job.tag, words=words, sweep=job.sweep)
 
 
 def _state(entry: Entry) -> str:

@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -15,6 +15,7 @@ from experimenter.process import answer_of
 from experimenter.text import visible
 
 _PATIENCE_S = 60.0
+_IDS_AT_ONCE = 1000
 _WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "CONFIGURING")
 _DEAD = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
          "REVOKED", "TIMEOUT")  # fmt: skip
@@ -86,6 +87,14 @@ def submit(
         raise NoSlurm(f"Slurm did not take the job: {visible(reason)}") from error
 
 
+def drop_script(folder: Path, words: Sequence[str]) -> None:
+    """Remove the script by which `submit` gave words to Slurm, which has a copy, from a folder of everybody's."""
+    for script in folder.glob("*submission*.sh"):
+        with suppress(OSError):  # of another user
+            if shlex.join(words) in script.read_text():
+                script.unlink()
+
+
 @contextmanager
 def _outside_of_jobs() -> Iterator[None]:
     """Hide the job that we may be in ourselves, whose place in an array sbatch would pass on."""
@@ -125,10 +134,20 @@ def is_waiting(state: str | None) -> bool:
     return state in _WAITING
 
 
-def cancel(job_id: str, *, signal_name: str = "") -> bool:
-    """Cancel a job, or send its processes a signal; say whether Slurm took that."""
+def cancel(job_ids: Sequence[str], *, signal_name: str = "") -> None:
+    """Cancel jobs, or send their processes a signal."""
     options = ["--signal", signal_name] if signal_name else []
-    return _ask("scancel", *options, job_id) is not None
+    for place in range(0, len(job_ids), _IDS_AT_ONCE):
+        _ask("scancel", *options, *job_ids[place : place + _IDS_AT_ONCE])
+
+
+def exit_code_of(job_id: str) -> int | None:
+    """Return how a job that has ended exited, as a shell has it; nothing if Slurm has forgotten it."""
+    found = re.search(r"\bExitCode=(\d+):(\d+)", _ask("scontrol", "show", "job", job_id) or "")
+    if not found:
+        return None
+    status, signum = map(int, found.groups())
+    return 128 + signum if signum else status
 
 
 def is_requeued() -> bool:

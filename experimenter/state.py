@@ -1,6 +1,7 @@
 """The state folder `experimenter/` in the common git directory: the name of every file, and how they are written."""
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -214,6 +215,21 @@ def remove_tree(folder: Path) -> None:
                 with contextlib.suppress(OSError):
                     inner.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let only one process at a time run the body, by a lock on a file, which goes with its holder (flock(2)).
+
+    The file is opened to be written: over NFS the lock is one of fcntl(2), which asks for that. Raises StateUnwritable.
+    """
+    with translated(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

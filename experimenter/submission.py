@@ -59,20 +59,31 @@ def code_state(repo: Repo, options: Options, settings: Settings) -> dict[str, An
         remove_tree(folder)
 
 
-def submit(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """What is to be submitted, written down: works with their tags, which begin with `now`."""
+
+    folder: Path
+    works: Sequence[Work]
+    tags: Sequence[str]
+    now: datetime
+    sweep: str | None
+    remote: Remote | None
+
+
+def reserve(
     repo: Repo,
-    code: Mapping[str, Any],
     works: Sequence[Work],
     options: Options,
     settings: Settings,
     asked: Asked,
     *,
-    python: str,
     sweep: str | None = None,
-) -> list[Experiment]:
-    """Queue experiments on a code state and submit them in one job, or one array; return them as they are now.
+    cells: Sequence[str] = (),
+) -> Reserved:
+    """Write down what is to be submitted: from now on nobody else runs these `cells` of a sweep.
 
-    Whatever fails, nothing of it stays. Raises NoSlurm, and what a push raises.
+    It is for `submit`, and settled if we are killed. Raises CannotRerun and RemoteFailed.
     """
     remote = None
     if asked.remote is not None:
@@ -81,14 +92,30 @@ def submit(
     now = datetime.now(UTC)
     name = options.name or names.from_command(works[0].command)
     tags = [names.tag(name, now + timedelta(microseconds=place)) for place in range(len(works))]
-    found: list[Experiment] = []
-    folder, job_id = None, ""
+    id_ = f"{sweep}-{os.urandom(4).hex()}" if sweep else names.id_of(tags[0])
+    spec = _spec(repo, works, options, settings, sweep, remote)
+    folder = jobs.create(StateFolder.of(repo), id_, tags, cells=list(cells), **spec)
+    return Reserved(folder=folder, works=works, tags=tags, now=now, sweep=sweep, remote=remote)
+
+
+def submit(
+    repo: Repo,
+    code: Mapping[str, Any],
+    reserved: Reserved,
+    options: Options,
+    settings: Settings,
+    asked: Asked,
+    *,
+    python: str,
+) -> list[Experiment]:
+    """Queue experiments on a code state and submit them in one job, or one array; return them as they are now.
+
+    Whatever fails, nothing of it stays. Raises NoSlurm, and what a push raises.
+    """
+    folder, tags, remote, job_id = reserved.folder, reserved.tags, reserved.remote, ""
     try:
         with interruptible():
-            found += _queue(repo, code, works, options, sweep, name=name, now=now)
-            id_ = f"{sweep}-{os.urandom(4).hex()}" if sweep else found[0].id
-            spec = _spec(repo, works, options, settings, sweep, remote)
-            folder = jobs.create(StateFolder.of(repo), id_, tags, **spec)
+            found = list(_queue(repo, code, reserved, options))
             if remote:
                 shared = share.push(repo, remote, tags, max_size_bytes=settings.max_push_size_bytes)
                 for tag, reason in shared.refused.items():
@@ -96,38 +123,29 @@ def submit(
             with blocked():  # a job that nobody knows of would be lost
                 words = [python, "-m", "experimenter", "_job"]
                 words += ["--from-remote", tags[0], *(["--keep"] if options.keep else [])] if remote else [str(folder)]
-                job_id = _hand_over(folder, words, tags, asked, name=sweep or tags[0], remote=remote)
+                job_id = _hand_over(folder, words, tags, asked, name=reserved.sweep or tags[0], remote=remote)
                 jobs.save_job_id(folder, job_id, slurm.cluster())
     except BaseException:
         if job_id:
-            slurm.cancel(job_id)
+            slurm.cancel([job_id])
         made = store.experiments(repo, {tag: store.ref(tag) for tag in tags})
         with contextlib.suppress(ExperimenterError):
             delete_refs(repo, {store.ref(tag): one.tag_object for tag, one in made.items()})
         if remote:
             with contextlib.suppress(ExperimenterError):
                 remote.delete(list(made.values()))
-        if folder:
-            jobs.remove(folder)
+        jobs.remove(folder)
         raise
     return found
 
 
-def _queue(
-    repo: Repo,
-    code: Mapping[str, Any],
-    works: Sequence[Work],
-    options: Options,
-    sweep: str | None,
-    *,
-    name: str,
-    now: datetime,
-) -> Iterator[Experiment]:
+def _queue(repo: Repo, code: Mapping[str, Any], reserved: Reserved, options: Options) -> Iterator[Experiment]:
     """Yield the experiments, whose tags follow each other by a microsecond."""
-    for place, work in enumerate(works):
+    for place, (work, tag) in enumerate(zip(reserved.works, reserved.tags, strict=True)):
         yield queued.queue(
-            repo, code, name=name, now=now + timedelta(microseconds=place), description=options.description,
-            command=[from_native(word) for word in work.shown], parameters=dict(work.parameters), sweep=sweep,
+            repo, code, name=names.name_of(tag), now=reserved.now + timedelta(microseconds=place),
+            description=options.description, command=[from_native(word) for word in work.shown],
+            parameters=dict(work.parameters), sweep=reserved.sweep,
         )  # fmt: skip
 
 
@@ -164,6 +182,8 @@ def _hand_over(
         )  # fmt: skip
     finally:
         os.environ.pop(REMOTE, None)
+        if remote:
+            slurm.drop_script(place, words)
 
 
 def _check_for_remote(works: Sequence[Work], options: Options) -> None:

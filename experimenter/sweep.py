@@ -202,7 +202,7 @@ class _Work:
     def _kill(self, pids: Sequence[int]) -> None:
         """Kill the commands of our cells, with all that they have started: the grace is over."""
         for entry in sweeps.cells(self.repo, self.worker.sweep):
-            if entry.pid_file.wrapper.pid in pids and entry.pid_file.command:
+            if not entry.is_elsewhere and entry.pid_file.wrapper.pid in pids and entry.pid_file.command:
                 entry.tree.kill()
 
     def _save(self) -> None:
@@ -214,10 +214,10 @@ class _Work:
         """See what has become of cells that others run; one that nobody runs any more is ours again."""
         if not self._elsewhere:
             return
-        running = {entry.pid_file.cell for entry in sweeps.cells(self.repo, self.worker.sweep)}
+        taken = sweeps.taken(self.repo, self.worker.sweep)
         fates = sweeps.fates(self.worker, self.since)
         for key, job in list(self._elsewhere.items()):
-            if key in running:
+            if key in taken:
                 continue
             del self._elsewhere[key]
             if key in fates:

@@ -1,11 +1,10 @@
 """Sweeps that are alive: who works on one, what has become of its cells, and that nobody else runs one of them."""
 
 import contextlib
-import fcntl
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from experimenter import jobs, registry, store
 from experimenter.entry import Entry
 from experimenter.errors import CellTaken, NotStopped, StateUnwritable
 from experimenter.plumbing import Repo
-from experimenter.state import StateFolder, read_object, remove_tree, translated, write_json
+from experimenter.state import StateFolder, locked, read_object, remove_tree, translated, write_json
 from experimenter.worker import PID_FILE, Worker
 
 _ID = re.compile(r"[0-9a-f]{8}")
@@ -43,9 +42,21 @@ class Cell:
 def begin(state: StateFolder) -> Path:
     """Return a new folder for a worker whose sweep has no id yet. Raises StateUnwritable."""
     with translated(state.path):
-        state.make()
-        state.sweeps.mkdir(exist_ok=True)
+        _make(state)
         return registry.make_unborn(state.sweeps)
+
+
+@contextlib.contextmanager
+def claiming(repo: Repo, sweep: str) -> Iterator[dict[str, str]]:
+    """Give the tags of a sweep's cells that run, or wait for a cluster, by what tells the cells apart.
+
+    While the body submits others, nobody else claims one. Raises StateUnwritable.
+    """
+    state = StateFolder.of(repo)
+    with translated(state.path):
+        _make(state)
+    with _locked(state):
+        yield taken(repo, sweep)
 
 
 def join(repo: Repo, worker: Worker, unborn: Path) -> int:
@@ -145,10 +156,15 @@ def claimed(repo: Repo, cell: Cell) -> Iterator[None]:
     """
     worker = cell.worker
     with _locked(worker.state):
-        is_running = any(entry.pid_file.cell == cell.key for entry in cells(repo, worker.sweep))
-        if is_running or cell.key in fates(worker, cell.since) or is_stopped(worker):
+        if cell.key in taken(repo, worker.sweep) or cell.key in fates(worker, cell.since) or is_stopped(worker):
             raise CellTaken("somebody else has this cell, or stops the sweep")
         yield
+
+
+def taken(repo: Repo, sweep: str) -> dict[str, str]:
+    """Return the tags of a sweep's cells that run, or wait for a cluster, by what tells the cells apart."""
+    running = {one.pid_file.cell: one.tag for one in cells(repo, sweep) if one.pid_file.cell}
+    return jobs.cells(StateFolder.of(repo), sweep) | running
 
 
 def note(entry: Entry, status: str) -> None:
@@ -202,6 +218,11 @@ def clear(repo: Repo) -> None:
             remove_tree(unborn)
 
 
+def _make(state: StateFolder) -> None:
+    state.make()
+    state.sweeps.mkdir(exist_ok=True)
+
+
 def _remove(state: StateFolder, folder: Path) -> None:
     for tree in folder.glob(state.work_tree_name("*")):
         state.remove_linked(tree.name.removeprefix(state.work_tree_name("")))
@@ -211,13 +232,6 @@ def _remove(state: StateFolder, folder: Path) -> None:
         remove_tree(folder.parent)
 
 
-@contextlib.contextmanager
-def _locked(state: StateFolder) -> Iterator[None]:
-    """Let only one process at a time claim a cell; the lock goes with its holder (flock(2))."""
-    with translated(state.sweeps):
-        descriptor = os.open(state.sweeps / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # to be written, for NFS
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _locked(state: StateFolder) -> AbstractContextManager[None]:
+    """Let only one process at a time claim a cell. Raises StateUnwritable."""
+    return locked(state.sweeps / "lock")

@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from conftest import EXPERIMENTER, Terminal, experimenter, record, sh, tags, until
+from conftest import EXPERIMENTER, Terminal, experimenter, fake_git, hook, record, sh, tags, until
 from experimenter import slurm
+from experimenter.process import Identity
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 SBIN = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
@@ -162,6 +163,11 @@ def job_id(id_: str) -> str:
 
 def starts(tmp_path: Path) -> int:
     return len((tmp_path / "started").read_text().split())
+
+
+def worker_file(sweep: str) -> bytes:
+    files = list(Path(f".git/experimenter/sweeps/{sweep}").glob("*/pid.json"))
+    return files[0].read_bytes() if files else b""
 
 
 def gone() -> bool:
@@ -513,6 +519,42 @@ class TestSweep:
         again = experimenter(*words, "--wait", "--", "sh", "-c", script)
         assert (again.returncode, again.stderr) == (1, f"Note: sweep {sweep}: 3 cells, 2 done already, 1 submitted\n")
 
+    def test_two_equal_submissions_at_once_share_the_cells(self, repo: Path) -> None:
+        words = ("sweep", "--engine", "slurm", "--wait", "-p", "x=range(4)", "--", "true")
+        both = [subprocess.Popen([EXPERIMENTER, *words], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        said = [process.communicate()[1] for process in both]
+
+        assert [process.returncode for process in both] == [0, 0], said
+        submitted = [int(re.search(r"(\d+) submitted", text)[1]) for text in said]  # type: ignore[index]
+        assert (sorted(submitted), len(tags())) == ([0, 4], 4)
+
+    def test_a_sweep_here_leaves_to_the_cluster_what_was_submitted(self, repo: Path, tmp_path: Path) -> None:
+        script = f"echo $EXPERIMENTER_PARAM_X >> {tmp_path}/ran"
+        line = ("-p", "x=1,2", "--", "sh", "-c", script)
+        with busy():
+            sweep = experimenter("sweep", "--engine", "slurm", *line).stdout.strip()
+            here = subprocess.Popen(
+                [EXPERIMENTER, "sweep", "-j", "1", *line[:1], "x=1,2", *line[2:]], stderr=subprocess.PIPE, text=True
+            )
+            until(lambda: b'"total": 2' in worker_file(sweep), what="the sweep here")
+        _, said = here.communicate(timeout=120)
+
+        assert here.returncode == 0, said
+        assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
+        assert (len(tags()), gone()) == (2, True)
+
+    def test_cells_that_run_here_are_not_submitted(self, repo: Path, tmp_path: Path) -> None:
+        script = f"echo x >> {tmp_path}/started; until test -e {tmp_path}/go; do sleep 0.05; done"
+        line = ("-p", "x=1,2", "--", "sh", "-c", script)
+        here = subprocess.Popen([EXPERIMENTER, "sweep", "-j", "1", *line])
+        until((tmp_path / "started").exists, what="the first cell")
+        done = experimenter("sweep", "--engine", "slurm", *line)
+        assert done.stderr.endswith(": 2 cells, 1 submitted\n")
+        (tmp_path / "go").touch()
+
+        assert (here.wait(120), experimenter("wait", done.stdout.strip()).returncode) == (0, 0)
+        assert (starts(tmp_path), len(tags())) == (2, 2)
+
     def test_a_sweep_is_stopped_as_one_thing(self, repo: Path, tmp_path: Path) -> None:
         script = f"echo x >> {tmp_path}/started; exec sleep 1000"
         sweep = experimenter(
@@ -558,6 +600,40 @@ class TestFromRemote:
 
         assert (tags(), sh(f"git -C {team} tag"), gone()) == ([], "", True)
 
+    def test_the_status_of_a_command_that_failed_is_known(self, team: Path) -> None:
+        done = experimenter("submit", "--from-remote", "--wait", "--", "sh", "-c", "exit 7")
+
+        assert (done.returncode, tags(), sh(f"git -C {team} tag")) == (7, [], "")
+
+    def test_stop_ends_it_with_its_grace(self, team: Path, tmp_path: Path) -> None:
+        script = f"trap 'touch {tmp_path}/asked; exit 1' TERM; touch {tmp_path}/started; while :; do sleep 0.1; done"
+        id_ = submit("--from-remote", command=("sh", "-c", script))
+        until((tmp_path / "started").exists, what="the start")
+        refused = experimenter("stop", "--keep", id_)
+        assert (refused.returncode, "can't be told to keep its tag" in refused.stderr) == (1, True)
+        done = experimenter("stop", id_)
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (tmp_path / "asked").exists()
+        assert (tags(), sh(f"git -C {team} tag"), gone()) == ([], "", True)
+
+    def test_a_result_that_the_remote_does_not_take_stays_on_the_node(
+        self, team: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (node := tmp_path / "node").mkdir()
+        monkeypatch.setenv("TMPDIR", str(node))
+        zeros = "0000000000000000000000000000000000000000"
+        hook(team, "update", f"test $2 = {zeros} || exit 1")
+        done = experimenter("submit", "--from-remote", "--wait", "--", "sh", "-c", RESULT)
+
+        assert (done.returncode, tags()) == (1, [])
+        assert "stays on origin" in done.stderr
+        (out,) = node.glob("*.out")
+        kept = re.search(r"it stays on \S+: git -C (\S+) push --force \S+ (refs/tags/\S+)", out.read_text())
+        assert kept
+        assert '"x": 1' in sh(f"git -C {kept[1]} cat-file tag {kept[2]}")
+        assert not list(node.glob("*.sh"))
+
     def test_a_sweep_takes_its_cells_from_there(self, team: Path) -> None:
         done = experimenter(
             "sweep", "--engine", "slurm", "--from-remote", "--wait", "-p", "x=1,2", "--", "sh", "-c", RESULT
@@ -590,16 +666,29 @@ def test_the_commands_of_the_readme_work_when_pasted(repo: Path) -> None:
 
 
 @pytest.mark.parametrize("was_submitted", [True, False])
-def test_a_submission_that_was_killed_is_found_again_or_settled(
-    repo: Path, tmp_path: Path, was_submitted: bool
-) -> None:
+def test_a_submission_that_was_killed_is_found_again_or_settled(repo: Path, was_submitted: bool) -> None:
     with busy():
         id_ = submit()
         (folder,) = Path(".git/experimenter/jobs").iterdir()
         (folder / "job.json").unlink()
+        spec = json.loads((folder / "spec.json").read_text())
+        here = psutil.Process()
+        dead = spec["submitter"]
+        spec["submitter"] = {**dead, "pid": here.pid, "start_time": Identity.of(here.pid).start_time}
+        (folder / "spec.json").write_text(json.dumps(spec))
         if not was_submitted:
             sh(f"scancel --name={tags()[0]}")
-        assert (experimenter("list").stderr, bool(running(id_))) == ("", True)  # it may just be submitted
-        os.utime(folder, (0, 0))
+        assert (experimenter("list").stderr, bool(running(id_))) == ("", True)  # it is just being submitted
+        (folder / "spec.json").write_text(json.dumps({**spec, "submitter": dead}))
         experimenter("list")
         assert bool(running(id_)) == was_submitted
+
+
+def test_what_was_queued_by_a_submission_that_was_killed_goes(repo: Path, tmp_path: Path) -> None:
+    count = f"echo x >> {tmp_path}/stored; test $(wc -l < {tmp_path}/stored) = 3"
+    env = fake_git(tmp_path / "bin", f'case "$*" in *mktag*) {count} && kill -9 $PPID;; esac\nexec $GIT "$@"')
+    done = experimenter("sweep", "--engine", "slurm", "-p", "x=range(5)", "--", "true", env=env)
+    assert (done.returncode, len(tags())) == (-9, 2)
+    experimenter("list")
+
+    assert (tags(), gone(), sh("squeue -h")) == ([], True, "")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 import experimenter as experimenter_package
-from conftest import EXPERIMENTER, experimenter, fake_git, fill, make_repo, sh, until
+from conftest import EXPERIMENTER, detached, experimenter, fake_git, fill, make_repo, sh, until
 
 needs_strace = pytest.mark.skipif(
     not shutil.which("strace") and "CI" not in os.environ, reason="strace, which kills at each step, is not installed"
@@ -590,3 +590,36 @@ def test_a_run_that_is_killed_before_it_goes_to_the_background_ends_its_starter_
     assert place.play(*SCENES["detached"], env=env) == -signal.SIGKILL
     assert place.noted.with_suffix(".out").read_text() == ""
     settle(place)
+
+
+@needs_strace
+def test_locks_are_held_on_files_that_can_be_written_as_nfs_wants_it(repo: Path, tmp_path: Path) -> None:
+    def traced(*words: str) -> Path:
+        out = tmp_path / "-".join(words)
+        trace = ["strace", "-f", "-qq", "-e", "trace=openat,flock", "-e", "signal=none", "-o", str(out)]
+        subprocess.run([*trace, EXPERIMENTER, *words], check=True, capture_output=True, timeout=60)
+        return out
+
+    def flags_of_locked(out: Path) -> Iterator[str]:
+        opened: dict[tuple[str, str], str] = {}
+        for line in out.read_text().splitlines():
+            pid, _, call = line.partition(" ")
+            if found := re.search(r"openat\(.*, (O_\S+?)(?:, 0\d+)?\) = (\d+)", call):
+                opened[pid, found[2]] = found[1]
+            elif found := re.search(r"flock\((\d+), LOCK_(?:EX|SH)", call):
+                yield opened[pid, found[1]]
+
+    seen = list[str]()
+    for words in (("stop", "--all"), ("list",), ("sweep", "-p", "x=1,2", "--", "true")):
+        detached("--", "sleep", "1000")
+        if words == ("list",):
+            (one,) = json.loads(experimenter("ps", "--json").stdout)
+            for pid in (one["wrapper_pid"], one["pid"]):
+                os.kill(pid, signal.SIGKILL)
+            until(lambda pid=one["pid"]: not psutil.pid_exists(pid), what="the end")  # type: ignore[misc]
+        locked = list(flags_of_locked(traced(*words)))
+        assert locked, words
+        seen += locked
+    experimenter("stop", "--all")
+
+    assert all(re.match("O_RDWR|O_WRONLY", flags) for flags in seen), seen

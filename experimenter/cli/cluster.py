@@ -62,7 +62,7 @@ def submit_command(
     speak()
     from experimenter import slurm
     from experimenter.cluster import wait_for
-    from experimenter.submission import Asked, Work, code_state, submit
+    from experimenter.submission import Asked, Work, code_state, reserve, submit
     from experimenter.template import filled, filled_publicly
 
     asked = Asked(parameters=slurm.check(slurm_options), requeue=requeue, remote=from_remote)
@@ -75,7 +75,8 @@ def submit_command(
     settle_leftovers(repo)
     code = code_state(repo, options, settings)
     work = Work(command=words, shown=shown, parameters=parameters)
-    (experiment,) = submit(repo, code, [work], options, settings, asked, python=sys.executable)
+    reserved = reserve(repo, [work], options, settings, asked)
+    (experiment,) = submit(repo, code, reserved, options, settings, asked, python=sys.executable)
     click.echo(experiment.id)
     sys.stdout.flush()
     return wait_for(repo, experiment.tag) if wait else 0
@@ -95,9 +96,9 @@ def submit_sweep(
     """Submit the cells of a grid that are not done, or on their way, as one job array; return our exit status."""
     from experimenter import names, slurm
     from experimenter.cells import Identities
-    from experimenter.cluster import on_their_way, while_waiting
-    from experimenter.submission import Asked, Work, code_state, submit
-    from experimenter.sweeps import note_submission, wait_for_end
+    from experimenter.cluster import while_waiting
+    from experimenter.submission import Asked, Work, code_state, reserve, submit
+    from experimenter.sweeps import claiming, note_submission, wait_for_end
 
     asked = Asked(parameters=slurm.check(slurm_options), requeue=requeue, at_a_time=at_a_time, remote=from_remote)
     repo = find_current_repo()
@@ -106,18 +107,21 @@ def submit_sweep(
     settle_leftovers(repo)
     code = code_state(repo, options, settings)
     known = Identities(repo=repo, plan=plan, tree=code["tree"])
-    cells, waiting = source(known), on_their_way(repo, known)
-    works = []
-    while job := cells.next():
-        if job.key not in waiting:
-            words, shown = plan.words(job.parameters), plan.shown(job.parameters)
-            works.append(Work(command=words, shown=shown, parameters=job.parameters))
+    works, keys = [], []
+    with claiming(repo, known.sweep) as taken:
+        cells = source(known)  # only now: what has just ended is either taken or done
+        while job := cells.next():
+            if job.key not in taken:
+                words, shown = plan.words(job.parameters), plan.shown(job.parameters)
+                works.append(Work(command=words, shown=shown, parameters=job.parameters))
+                keys.append(job.key)
+        reserved = reserve(repo, works, options, settings, asked, sweep=known.sweep, cells=keys) if works else None
     counts = f"{cells.total:,} cells, {cells.done} done already" if cells.done else f"{cells.total:,} cells"
     click.echo(f"Note: sweep {known.sweep}: {counts}, {len(works):,} submitted", err=True)
-    if works:
-        found = submit(repo, code, works, options, settings, asked, python=sys.executable, sweep=known.sweep)
-        tags = [*(one.tag for one in found), *waiting.values()]
+    if reserved:
+        tags = [*reserved.tags, *taken.values()]
         note_submission(repo, known.sweep, total=cells.total, done=cells.done, tags=tags)
+        submit(repo, code, reserved, options, settings, asked, python=sys.executable)
     click.echo(known.sweep)
     sys.stdout.flush()
     if not wait:

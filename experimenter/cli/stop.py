@@ -57,13 +57,13 @@ def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | No
     failed = chosen.failed
     for outcome in stop(repo, chosen.entries.values(), settings, grace_s=grace_s, keep=keep):
         failed |= not _tell(outcome, _sentence)
-    for sweep in chosen.sweeps:
-        failed |= not _tell(_ended(repo, sweep), str)
     if chosen.jobs:
         from experimenter.cluster import cancel
 
         for cancelled in cancel(repo, chosen.jobs, grace_s=grace_s, keep=keep):
             failed |= not _tell(cancelled, _sentence_of_job)
+    for sweep in chosen.sweeps:
+        failed |= not _tell(_ended(repo, sweep), str)
     return 1 if failed else 0
 
 
@@ -97,16 +97,19 @@ def _choose(repo: Any, word: str, chosen: _Chosen) -> None:
     from experimenter.errors import ExperimenterError
     from experimenter.state import StateFolder
 
+    submitted: list[Job] = []
     if jobs.alive(StateFolder.of(repo)):
         from experimenter.cluster import named
 
-        if found := named(repo, word):
-            chosen.jobs += [job for job in found if job not in chosen.jobs]
-            return
+        submitted = named(repo, word)
+        chosen.jobs += [job for job in submitted if job not in chosen.jobs]
     if sweep := sweeps.named(repo, word):
         sweeps.ask_to_stop(repo, [sweep])
-        chosen.sweeps += [sweep] if sweep not in chosen.sweeps else []
-        chosen.entries |= {entry.tag: entry for entry in sweeps.cells(repo, sweep) if not entry.is_elsewhere}
+        here = [one for one in sweeps.cells(repo, sweep) if not (one.is_elsewhere or one.pid_file.job)]
+        if (here or not submitted or sweep in sweeps.alive_here(repo)) and sweep not in chosen.sweeps:
+            chosen.sweeps.append(sweep)
+        chosen.entries |= {entry.tag: entry for entry in here}
+    if sweep or submitted:
         return
     try:
         entry = running.chosen(repo, word)
