@@ -83,8 +83,9 @@ def running(repo: Repo, states: Mapping[str, tuple[Job, str]]) -> list[Running]:
         time.sleep(_MEASURED_S)
     shown = []
     for entry in found:
-        if entry.tag in tags and not entry.exists:
-            continue  # it has ended meanwhile
+        state = _state(entry) if entry.tag in tags else "queued"
+        if entry.tag in tags and not entry.exists:  # looked at last: a wrapper ends only when its entry has gone
+            continue
         usage: dict[str, Any] = {}
         if entry.tag in members:
             used = usage_of(members[entry.tag])
@@ -95,7 +96,6 @@ def running(repo: Repo, states: Mapping[str, tuple[Job, str]]) -> list[Running]:
         if entry.tag in states:
             job, job_state = states[entry.tag]
             usage |= {"job_id": job.job_id, "job_state": job_state}
-        state = _state(entry) if entry.tag in tags else "queued"
         shown.append(Running(entry=entry, state=state, elapsed_s=elapsed.total_seconds(), **usage))
     return shown
 

@@ -151,10 +151,18 @@ def exit_code_of(job_id: str) -> int | None:
 
 
 def is_requeued() -> bool:
-    """Say whether the job that we are in is being ended to be run once more."""
-    answer = _ask("scontrol", "show", "job", os.environ.get("SLURM_JOB_ID", ""))
-    restarts = re.search(r"\bRestarts=(\d+)", answer or "")
-    return restarts is not None and int(restarts[1]) > int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+    """Say whether the job that we are in is being ended to be run once more.
+
+    If it is preempted, and was given some time to end (GraceTime in slurm.conf(5)), we requeue it: one that ends by
+    itself in that time would count as complete.
+    """
+    job_id = os.environ.get("SLURM_JOB_ID", "")
+    answer = _ask("scontrol", "show", "job", job_id) or ""
+    restarts = re.search(r"\bRestarts=(\d+)", answer)
+    if restarts and int(restarts[1]) > int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+        return True
+    is_preempted = re.search(r"\bRequeue=1\b", answer) and re.search(r"\bPreemptTime=\d", answer)
+    return bool(is_preempted) and _ask("scontrol", "requeue", job_id) is not None
 
 
 def our_job_id() -> str:

@@ -59,6 +59,7 @@ ReturnToService=2
 MailProg=/bin/true
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=patient Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 RESULT = 'echo EXPERIMENTER_RESULTS "{\\"x\\": 1}"'
@@ -487,6 +488,22 @@ class TestEnding:
         assert experimenter("wait", id_).returncode == 0
         assert (record()["status"], starts(tmp_path)) == ("completed", 2)
 
+    def test_a_preempted_job_that_ends_in_its_grace_runs_again_too(self, repo: Path, tmp_path: Path) -> None:
+        script = f"echo x >> {tmp_path}/started; test -e {tmp_path}/go || exec sleep 1000"
+        words = ("--requeue", "--slurm", "exclusive=true", "--slurm", "partition=patient")
+        id_ = submit(*words, command=("sh", "-c", script))
+        until((tmp_path / "started").exists, what="the start")
+        until(lambda: running(id_).get("pid"), what="the record of it")
+        job = job_id(id_)
+        (tmp_path / "go").touch()
+        sh("sbatch --partition=urgent --exclusive --output=/dev/null --wrap true")
+        until(lambda: record()["status"] == "queued", what="the queue")
+        until(lambda: slurm.states()[job] == "PENDING", what="the queue")  # type: ignore[index]
+        start_again(job)
+
+        assert experimenter("wait", id_).returncode == 0
+        assert (record()["status"], starts(tmp_path), gone()) == ("completed", 2, True)
+
     def test_logs_follow_a_job(self, repo: Path, tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
         id_ = submit(command=("sh", "-c", f"echo first; until test -e {tmp_path}/go; do sleep 0.05; done; echo last"))
         screen = terminal(EXPERIMENTER, "logs", "-f", id_)
@@ -518,6 +535,12 @@ class TestSweep:
         assert experimenter("wait", good).returncode == 0
         again = experimenter(*words, "--wait", "--", "sh", "-c", script)
         assert (again.returncode, again.stderr) == (1, f"Note: sweep {sweep}: 3 cells, 2 done already, 1 submitted\n")
+
+    @pytest.mark.parametrize("option", ["--fail-fast", "--sort=x", "--reverse", "--json", "-d"])
+    def test_what_it_cannot_do_is_refused(self, repo: Path, option: str) -> None:
+        done = experimenter("sweep", "--engine", "slurm", option, "-p", "x=1,2", "--", "true")
+
+        assert (done.returncode, "--engine slurm: no " in done.stderr, tags()) == (2, True, [])
 
     def test_two_equal_submissions_at_once_share_the_cells(self, repo: Path) -> None:
         words = ("sweep", "--engine", "slurm", "--wait", "-p", "x=range(4)", "--", "true")

@@ -114,8 +114,8 @@ def sweep_command(
     detach = given.pop("detach")
     job = {key: given.pop(key) for key in ("slurm_options", "requeue", "from_remote", "wait")}
     if engine == "slurm":
-        if goal is not None or detach:
-            raise click.UsageError("--engine slurm is for a grid, and goes on in the background anyway", context)
+        if goal is not None or detach or how["fail_fast"] or sort is not None or reverse or as_json:
+            raise click.UsageError("--engine slurm: no --optimize, -d, --fail-fast, --sort, --reverse, --json", context)
         return submit_sweep(plan, source, given, at_a_time=how["slots"], **job)
     if any(job.values()) or job["from_remote"] is not None:
         raise click.UsageError("--slurm, --requeue, --from-remote and --wait are for --engine slurm", context)
