@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from experimenter import jobs, leftovers, names, registry, slurm, store
+from experimenter import jobs, leftovers, names, registry, slurm, store, sweeps
 from experimenter.entry import Phase
 from experimenter.errors import ExperimenterError, NotStopped, RefMoved
 from experimenter.find import find
@@ -62,9 +62,9 @@ def settle_jobs(repo: Repo) -> None:
     for job in alive:
         if job.cluster not in ("", here):  # of another cluster, which shares our file system
             continue
-        if (not job.job_id and _find_again(job)) or slurm.is_alive(known.get(job.job_id)) or not job.is_there:
-            continue
         try:
+            if (not job.job_id and _find_again(job, alive)) or slurm.is_alive(known.get(job.job_id)):
+                continue
             with leftovers.locked(state):
                 if job.is_there:
                     _settle(repo, job)
@@ -78,11 +78,11 @@ def _warn_once(message: str) -> None:
     _log.warning("%s", message)
 
 
-def _find_again(job: Job) -> bool:
+def _find_again(job: Job, others: Sequence[Job]) -> bool:
     """Say whether a job whose id was not noted may be alive: who submitted it is just at it, or was killed."""
     if job.is_being_submitted:
         return True
-    if job_id := slurm.job_named(job.sweep or job.tag):
+    if job_id := slurm.job_named(job.sweep or job.tag, but={one.array_id for one in others}):
         jobs.save_job_id(job.folder, job_id, slurm.cluster())
     return bool(job_id)
 
@@ -108,13 +108,14 @@ def cancel(repo: Repo, chosen: Sequence[Job], *, grace_s: float | None, keep: bo
     said at its submission: else comes NotStopped.
     """
     specs = {job.tag: jobs.spec(job.folder) for job in chosen}
-    if keep and (deaf := [job for job in chosen if _is_deaf(job)]):
-        yield from (NotStopped(f"{job.tag} {_DEAF}") for job in deaf)
-        chosen = [job for job in chosen if job not in deaf]
+    known = slurm.states() or {}
+    problems = {job.tag: problem for job in chosen if (problem := _problem(job, known, keep=keep))}
+    yield from (NotStopped(f"{tag} {problem}") for tag, problem in problems.items())
+    chosen = [job for job in chosen if job.tag not in problems]
     kept = {tag for tag, spec in specs.items() if keep or spec.get("keep")}
     if grace_s is None:
         grace_s = max((float(spec.get("grace_s", 0)) for spec in specs.values()), default=0.0)
-    _ask_to_end(repo, chosen, kept)
+    _ask_to_end(repo, chosen, kept, known)
     started_s = time.monotonic()
     pending, was_cancelled = list(chosen), False
     while pending:
@@ -137,9 +138,16 @@ def cancel(repo: Repo, chosen: Sequence[Job], *, grace_s: float | None, keep: bo
             time.sleep(_LOOK_AGAIN_S)
 
 
-def _ask_to_end(repo: Repo, chosen: Sequence[Job], kept: Collection[str]) -> None:
-    """Send SIGTERM to jobs that run, and cancel those that wait."""
-    known = slurm.states() or {}
+def _problem(job: Job, known: Mapping[str, str], *, keep: bool) -> str:
+    """Return why a job cannot be stopped as asked, if it cannot."""
+    if not job.job_id:
+        return "is just being submitted; try again"
+    is_deaf = keep and job.remote is not None and not jobs.spec(job.folder).get("keep")
+    return _DEAF if is_deaf and not slurm.is_waiting(known.get(job.job_id)) else ""
+
+
+def _ask_to_end(repo: Repo, chosen: Sequence[Job], kept: Collection[str], known: Mapping[str, str]) -> None:
+    """Send SIGTERM to jobs that run, and cancel those that wait, whose states are `known`."""
     running, waiting = list[str](), list[str]()
     for job in chosen:
         entry = registry.entry_of(repo, job.tag)
@@ -149,11 +157,6 @@ def _ask_to_end(repo: Repo, chosen: Sequence[Job], kept: Collection[str]) -> Non
         (running if has_begun else waiting).append(job.job_id)
     slurm.cancel(running, signal_name="TERM")
     slurm.cancel(waiting)
-
-
-def _is_deaf(job: Job) -> bool:
-    has_begun = not slurm.is_waiting((slurm.states() or {}).get(job.job_id))
-    return job.remote is not None and not jobs.spec(job.folder).get("keep") and has_begun
 
 
 def _outcome(repo: Repo, job: Job, *, keep: bool) -> Cancelled:
@@ -168,8 +171,7 @@ def _settle(repo: Repo, job: Job, *, keep: bool = False, status: str = "interrup
     if not ending_of(repo, job.tag):
         _save_what_slurm_said(repo, job)
     settings = Settings.from_config(config(repo))
-    entry = registry.entry_of(repo, job.tag)
-    if entry:
+    if entry := registry.entry_of(repo, job.tag):
         settle_entry(repo, entry, settings)
         if entry.exists:  # its command has outlived the job
             return
@@ -191,7 +193,16 @@ def _settle(repo: Repo, job: Job, *, keep: bool = False, status: str = "interrup
         ending = {"tag": job.tag, "status": known.get("status"), "exit_code": known.get("exit_code")}
         with translated(state.logs):
             write_json(state.ending(job.id), {**ending, "is_kept": experiment is not None}, is_durable=False)
+    if not entry:
+        _note_fate(repo, job)
     job.forget()
+
+
+def _note_fate(repo: Repo, job: Job) -> None:
+    """Tell who works on the sweep here what became of a cell, unless it is still to be run."""
+    fate = (ending_of(repo, job.tag) or {}).get("status")
+    if fate in ("completed", "failed", "stopped"):
+        sweeps.note(StateFolder.of(repo), job.sweep, job.cell, fate)
 
 
 def _ended_there(job: Job, status: str) -> Mapping[str, Any]:
@@ -206,21 +217,20 @@ def _fetch_ending(repo: Repo, job: Job) -> None:
     remote = Remote.of(repo, job.remote, Patience())
     ours = store.tag_objects(repo).get(job.tag)
     theirs = remote.look().tags.get(job.tag)
-    if not ours or ours == theirs:
-        if ours and theirs:  # nobody was left to say what became of it
-            try:
-                remote.delete([store.read(repo, job.tag)])
-            except ExperimenterError as error:
-                _log.warning("%s stays on %s: %s", job.tag, remote, error)
-        return
     try:
-        if theirs:
+        if ours and theirs and theirs != ours:
             remote.records({job.tag: theirs})
             update_ref(repo, store.ref(job.tag), new=theirs, old=ours)
-        else:
+        elif ours and not theirs:
             delete_ref(repo, store.ref(job.tag), old=ours)
     except RefMoved as error:
         _log.warning("%s", error)
+    left = store.find(repo, job.tag)
+    if theirs and left and not left.is_finished:  # nobody is there to say what became of it
+        try:
+            remote.delete([left])
+        except ExperimenterError as error:
+            _log.warning("%s stays on %s: %s", job.tag, remote, error)
 
 
 def _save_what_slurm_said(repo: Repo, job: Job) -> None:

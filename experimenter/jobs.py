@@ -39,11 +39,16 @@ class Job:
         return names.id_of(self.tag)
 
     @property
+    def array_id(self) -> str:
+        """The id of the whole array that it is in; its own one if it is in none."""
+        return self.job_id.partition("_")[0]
+
+    @property
     def is_being_submitted(self) -> bool:
         """Whether who submits it is still at it, as far as that can be seen from here."""
         who = spec(self.folder).get("submitter", {})
         if who.get("host") != host():
-            return time.time() - self.folder.stat().st_mtime < _SUBMITTING_S
+            return _age_s(self.folder) < _SUBMITTING_S
         return Identity(pid=who["pid"], start_time=who["start_time"]).is_alive
 
     @property
@@ -56,6 +61,8 @@ class Job:
         (self.folder / f"{self.id}.alive").unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another one was the last
             if not _has_alive(self.folder):
+                if self.sweep:  # who waits for it is still to read how far it came
+                    (self.folder.parent.parent / "logs" / f"{self.sweep}.json").touch()
                 remove(self.folder)
 
 
@@ -80,7 +87,7 @@ def save_job_id(folder: Path, job_id: str, cluster: str) -> None:
 
 
 def spec(folder: Path) -> Mapping[str, Any]:
-    """Return what was given to `create`; nothing of it if the folder has gone."""
+    """Return what was given to `create`, by now or when it was first asked for; nothing where no such folder is."""
     if folder not in _specs and (found := read_object(folder / "spec.json")):
         _specs[folder] = found
     return _specs.get(folder, {})
@@ -101,7 +108,8 @@ def drop_ended(state: StateFolder) -> None:
     """Remove folders of which nothing is to come any more, as Slurm may have held files in them open."""
     for folder in state.jobs.glob("*"):
         with contextlib.suppress(FileNotFoundError):  # it has just gone
-            if (folder / "spec.json").exists() and not _has_alive(folder):
+            is_whole = (folder / "spec.json").exists()
+            if (is_whole and not _has_alive(folder)) or (not is_whole and _age_s(folder) > _SUBMITTING_S):
                 remove(folder)
 
 
@@ -146,6 +154,10 @@ def _job(folder: Path, place: int, submitted: Mapping[str, Any]) -> Job:
         cell=cells[place] if cells else None,
         remote=found.get("remote"),
     )
+
+
+def _age_s(folder: Path) -> float:
+    return time.time() - folder.stat().st_mtime
 
 
 def _has_alive(folder: Path) -> bool:

@@ -254,7 +254,8 @@ def _note_ending(entry: Entry, status: str, exit_code: int | None, *, is_kept: b
 
 def _close(live: Live, status: str) -> None:
     if status in ("completed", "failed") or live.entry.is_stopping:  # else a cell is still to be run
-        sweeps.note(live.entry, status)
+        file = live.entry.pid_file
+        sweeps.note(live.entry.state, file.sweep, file.cell, status)
     try:
         live.entry.close(keep_logs=live.settings.keep_logs)
     except StateUnwritable as error:  # the tag is what counts, and it is final

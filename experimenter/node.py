@@ -1,6 +1,7 @@
 """The story of a job on its node: the code state becomes a private work tree, and the experiment runs in it."""
 
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def work(folder: Path) -> Outcome:
     experiment = _queued(repo, spec["tags"][place])
     file = spec["results_file"]
     options = _options(experiment, keep=spec["keep"], links=spec["links"], results_file=file and Path(file))
-    cell = {"sweep": spec["sweep"], "cell": spec["cells"][place]} if spec["sweep"] else {}
+    cell = {"sweep": spec["sweep"], "cell": spec["cells"][place]} if spec.get("cells") else {}
     options = replace(options, job={**(options.job or {}), **cell})
     command, parameters = spec["commands"][place], spec["parameters"][place]
     settings = replace(_settings(repo), grace_s=spec["grace_s"])
@@ -100,19 +101,18 @@ def work_from_remote(first: str, *, keep: bool = False) -> Outcome:
 def _bring_back(repo: Repo, url: str, experiment: Experiment) -> None:
     """Let the remote have what became of an experiment. Raises NotBroughtBack if there is something to be lost."""
     tag, remote = experiment.tag, Remote.of(repo, url, Patience(), is_pushed_to=True)
-    if not store.find(repo, tag):
+    left = store.find(repo, tag)
+    if not left:
         remote.delete([experiment])
         return
     try:
         refused = remote.replace({tag: experiment.tag_object}).get(tag)
     except RemoteFailed as error:
         refused = str(error)
-    if refused:
-        ref = store.ref(tag)
-        raise NotBroughtBack(
-            f"{remote} did not take {tag}: {refused}",
-            details=[f"it stays on {host()}: git -C {repo.top} push --force {remote} {ref}"],
-        )
+    if refused and left.is_finished:
+        words = ["git", "-C", str(repo.top), "push", "--force", str(remote), store.ref(tag)]
+        message = f"{remote} did not take {tag}: {refused}"
+        raise NotBroughtBack(message, details=[f"it stays on {host()}: {shlex.join(words)}"])
 
 
 def _place() -> int:

@@ -1,5 +1,6 @@
 """The record: what a tag's message says of one experiment, as JSON of schema 1."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from experimenter.storable import dumps, loads, redacted, redacted_command, with
 
 SCHEMA = 1
 _LONGEST_LIST = 1000
+_STATUS = re.compile(rb'\{\n  "schema": 1,\n(?:.*\n)*?  "status": "([a-z]+)"')
 _DEEPEST = 110  # what we write is nested 100 deep at most, in a record
 KEYS = (
     "schema", "name", "description", "sweep", "rerun_of", "parent", "parameters", "results", "status", "submitted",
@@ -68,6 +70,15 @@ class Record(Mapping[str, Any]):
         if sum(map(text.count, brackets)) > _DEEPEST and _is_deep(body):  # type: ignore[arg-type]
             raise NotARecord(f"it is nested more than {_DEEPEST} deep")
         return cls(body=body)
+
+    @classmethod
+    def status_in(cls, text: bytes) -> str:
+        """Return the status of the record that a tag's message holds; of one as we write them the rest is not read.
+
+        Raises as `from_json`.
+        """
+        found = _STATUS.match(text)
+        return found[1].decode() if found else cls.from_json(text).status
 
     def to_json(self) -> str:
         """Return the message of a tag: strict JSON, indented by 2, without secrets, ending in a newline."""

@@ -103,7 +103,8 @@ def run(
         from experimenter import share  # which most runs can do without
 
         if outcome.experiment:
-            share.push_unasked(repo, outcome.experiment.tag, settings, to=options.push_to)
+            for to in dict.fromkeys([options.push_to or "", *([""] if was_asked else [])]):
+                share.push_unasked(repo, outcome.experiment.tag, settings, to=to)
         elif was_pushed:
             share.withdraw(repo, begun.experiment, settings)
     return outcome

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,7 @@ class Shared:
     """
 
     remote: str
+    is_default: bool
     tags: Sequence[str] = ()
     conflicts: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -61,12 +62,17 @@ class Shared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """Which tags are to be pushed: new ones, and ones over the unfinished value that the remote has."""
+    """Which tags are to be pushed: new ones, and ones over the unfinished value that the remote has.
+
+    `commits` are what they are on, and `known` what is there of the commits, or else the tags, that both sides have.
+    """
 
     new: Sequence[str]
     replacing: Mapping[str, str]
     conflicts: Mapping[str, str]
     leave: Sequence[str]
+    commits: Collection[str]
+    known: Collection[str]
 
     @property
     def tags(self) -> list[str]:
@@ -82,6 +88,7 @@ def push(
     at its end. Of two different finished ones both stay, and the tag is a conflict. Raises PushTooLarge, before
     anything leaves, if the new files are larger than `max_size_bytes`, and RemoteFailed.
     """
+    running = [tag for tag in tags or () if remote.is_default and _note(repo, tag)] if not is_dry else []
     sent: dict[str, None] = {}
     refused: dict[str, str] = {}
     weight = 0, 0
@@ -105,17 +112,34 @@ def push(
         # What somebody else pushed meanwhile is looked at again; what the remote itself declines is not.
         if all(reason.startswith(_DECLINED) for reason in failed.values()):
             break
-    if tags is not None and remote.is_default:
-        for entry in filter(None, (registry.entry_of(repo, tag) for tag in sent)):
-            entry.share.note_push()
+    _follow(repo, remote, [tag for tag in running if tag in sent], max_size_bytes=max_size_bytes)
     return Shared(
         remote=str(remote),
+        is_default=remote.is_default,
         tags=plan.tags if is_dry else list(sent),
         conflicts=plan.conflicts,
         refused=refused,
         objects=weight[0],
         size_bytes=weight[1],
     )
+
+
+def _note(repo: Repo, tag: str) -> bool:
+    """Note of one that runs here that it is pushed, so that at its end the remote is told; say whether it runs."""
+    entry = registry.entry_of(repo, tag)
+    if entry:
+        entry.share.note_push()
+    return entry is not None
+
+
+def _follow(repo: Repo, remote: Remote, tags: Sequence[str], *, max_size_bytes: int) -> None:
+    """Tell the remote what has become of those that have ended while they were sent as running."""
+    ended = [tag for tag in tags if not registry.entry_of(repo, tag)]
+    left = [tag for tag in ended if store.find(repo, tag)]
+    if left:
+        push(repo, remote, left, max_size_bytes=max_size_bytes)
+    if gone := {tag: oid for tag, oid in remote.look().tags.items() if tag in set(ended) - set(left)} if ended else {}:
+        remote.delete([one for one in remote.records(gone).values() if not one.is_finished])
 
 
 def push_one(repo: Repo, tag: str, settings: Settings, *, to: str | None = None) -> str:
@@ -202,7 +226,7 @@ def pull(repo: Repo, remote: Remote) -> Shared:
                 replaced.append(tag)
             except (RefMoved, RefExists):  # it has just been finished here
                 conflicts[tag] = theirs_is.tag_object
-    return Shared(remote=str(remote), tags=[*new, *replaced], conflicts=conflicts)
+    return Shared(remote=str(remote), is_default=remote.is_default, tags=[*new, *replaced], conflicts=conflicts)
 
 
 def _plan(repo: Repo, remote: Remote, theirs: Theirs, wanted: Sequence[str] | None, *, leave: Sequence[str]) -> _Plan:
@@ -210,16 +234,20 @@ def _plan(repo: Repo, remote: Remote, theirs: Theirs, wanted: Sequence[str] | No
     asked = [tag for tag in (ours if wanted is None else wanted) if tag in ours and tag not in leave]
     lacking = {tag: ours[tag] for tag in asked if tag not in theirs.tags}
     differing = {tag: ours[tag] for tag in asked if theirs.tags.get(tag, ours[tag]) != ours[tag]}
-    mine = store.experiments(repo, lacking | differing)
+    brief = store.briefs(repo, lacking | differing)
     there = remote.records({tag: theirs.tags[tag] for tag in differing})
     # One that runs is sent only if it is named: were it to fail, nobody would take it away there.
-    new = [tag for tag in lacking if tag in mine and (wanted is not None or mine[tag].is_finished)]
-    finished = [tag for tag in differing if tag in mine and mine[tag].is_finished]
+    is_finished = {tag: status not in store.UNFINISHED for tag, (status, _) in brief.items()}
+    new = [tag for tag in lacking if tag in is_finished and (wanted is not None or is_finished[tag])]
+    finished = [tag for tag in differing if is_finished.get(tag)]
     replacing = {tag: theirs.tags[tag] for tag in finished if tag in there and not there[tag].is_finished}
     conflicts = {tag: theirs.tags[tag] for tag in finished if tag not in replacing}
     sending = set(new)
     staying = [tag for tag, oid in ours.items() if tag not in sending and theirs.tags.get(tag) != oid]
-    return _Plan(new=new, replacing=replacing, conflicts=conflicts, leave=staying)
+    commits = {brief[tag][1] for tag in (*new, *replacing)}
+    common = store.commits(repo) if commits and theirs.tags else {}
+    known = {common.get(tag, oid) if ours.get(tag) == oid else oid for tag, oid in theirs.tags.items()}
+    return _Plan(new=new, replacing=replacing, conflicts=conflicts, leave=staying, commits=commits, known=known)
 
 
 def _why(error: BaseException) -> str:
@@ -234,17 +262,17 @@ def _is_gone(error: RemoteFailed) -> bool:
 def _weigh(repo: Repo, remote: Remote, plan: _Plan, theirs: Theirs, max_size_bytes: int) -> tuple[int, int]:
     """Return how many objects are new to the remote, as far as we know, and the size of the files among them."""
     # Of a commit that is known, but no parent of a new one, git leaves out the files only if its tree is named.
-    known = "".join(f"^{oid}\n^{oid}^{{tree}}\n" for oid in [*theirs.heads, *theirs.tags.values()])
-    asked = "".join(f"{store.ref(tag)}\n" for tag in plan.tags) + known
+    known = "".join(f"^{oid}\n^{oid}^{{tree}}\n" for oid in [*theirs.heads, *plan.known])
+    asked = "".join(f"{commit}\n" for commit in plan.commits) + known
     try:
         new = repo.git(*_NEW_OBJECTS, stdin=asked.encode(), timeout_s=remote.patience.left_s)
     except TimedOut as error:
         raise RemoteFailed(f"git did not find out in time what {remote} lacks") from error
     sizes = repo.git("cat-file", "--batch-check=%(objecttype) %(objectsize) %(rest)", "--buffer", stdin=new)
-    objects, files = 0, []
-    for line in sizes.splitlines():
+    lines = sizes.splitlines()
+    files = []
+    for line in lines:
         kind, size, path = line.split(b" ", 2) if line.count(b" ") > 1 else (*line.split(b" "), b"")
-        objects += kind != b"tag"
         if kind == b"blob":
             files.append((int(size), path))
     total = sum(size for size, _ in files)
@@ -255,4 +283,4 @@ def _weigh(repo: Repo, remote: Remote, plan: _Plan, theirs: Theirs, max_size_byt
             " git config experimenter.maxPushSize; raise that, or push others by name",
             details=[f"{readable_size(size)}  {visible(path.decode(errors='replace'))}" for size, path in largest],
         )
-    return objects, total
+    return len(lines), total

@@ -3,8 +3,10 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import stat
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -89,10 +91,17 @@ def submit(
 
 def drop_script(folder: Path, words: Sequence[str]) -> None:
     """Remove the script by which `submit` gave words to Slurm, which has a copy, from a folder of everybody's."""
-    for script in folder.glob("*submission*.sh"):
-        with suppress(OSError):  # of another user
-            if shlex.join(words) in script.read_text():
-                script.unlink()
+    for script in list(filter(partial(_has_words, words), folder.glob("*submission*.sh"))):  # one is a link to another
+        script.unlink(missing_ok=True)
+
+
+def _has_words(words: Sequence[str], script: Path) -> bool:
+    try:
+        found = script.stat()
+        is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+        return is_ours and os.fsencode(shlex.join(words)) in script.read_bytes()
+    except OSError:  # it has just gone
+        return False
 
 
 @contextmanager
@@ -118,10 +127,10 @@ def states() -> dict[str, str] | None:
     return dict(line.split() for line in answer.splitlines() if line.count(" ") == 1)
 
 
-def job_named(name: str) -> str:
-    """Return the id of our newest job of a name, empty if Slurm knows none."""
-    answer = _ask("squeue", "--all", "--noheader", "--me", "--states=all", f"--name={name}", "--format=%A") or ""
-    return max(answer.split(), key=int, default="")
+def job_named(name: str, *, but: Collection[str]) -> str:
+    """Return the id of our newest job of a name, but for some; empty if Slurm knows none."""
+    answer = _ask("squeue", "--all", "--noheader", "--me", "--states=all", f"--name={name}", "--format=%F") or ""
+    return max(set(answer.split()) - set(but), key=int, default="")
 
 
 def is_alive(state: str | None) -> bool:
@@ -156,7 +165,7 @@ def is_requeued() -> bool:
     If it is preempted, and was given some time to end (GraceTime in slurm.conf(5)), we requeue it: one that ends by
     itself in that time would count as complete.
     """
-    job_id = os.environ.get("SLURM_JOB_ID", "")
+    job_id = our_job_id()  # SLURM_JOB_ID of one in an array may stand for the whole array
     answer = _ask("scontrol", "show", "job", job_id) or ""
     restarts = re.search(r"\bRestarts=(\d+)", answer)
     if restarts and int(restarts[1]) > int(os.environ.get("SLURM_RESTART_COUNT") or 0):

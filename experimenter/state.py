@@ -132,7 +132,8 @@ class StateFolder:
         for path in self.logs.iterdir():
             with contextlib.suppress(FileNotFoundError):  # another run drops them, too
                 newest[path.stem] = max(newest.get(path.stem, 0), path.stat().st_mtime_ns)
-        ended = [id_ for id_ in newest if not (self.runs / id_).exists()]
+        submitted = {folder.name.partition("-")[0] for folder in self.jobs.glob("*")}
+        ended = [id_ for id_ in newest if not (self.runs / id_).exists() and id_ not in submitted]
         for id_ in sorted(ended, key=newest.__getitem__, reverse=True)[keep:]:
             self.drop_logs(id_)
 

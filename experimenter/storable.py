@@ -22,9 +22,13 @@ _SECRET_WORDS = (
 )  # fmt: skip
 # A user part has no slash, so no scan passes the next `://`: linear on any text.
 _URL_USER = re.compile(r"://[^/?#\s]*@")
-_URL, _QUERY_VALUE = re.compile(r"://\S+"), re.compile(r"""(?<=[?&])([^=&?#]*)=[^&#"']+""")
-# Besides the words above: of GitLab, Google, AWS and Azure.
-_QUERY_SECRET = re.compile(r"(?:^|.*[-_])(?:token|auth|sig|signature|credential)|key", re.IGNORECASE)
+_URL = re.compile(r"://\S+")
+# The values of secret keys in a query, as of GitLab, Google, AWS and Azure; a value may be a URL with a query again.
+_QUERY_SECRET = re.compile(
+    r"(?<=[?&;])((?:amp;)?(?:[\w.%\[\]-]*(?:token|secret|password|passwd|signature|credential|(?:api|access|private)[-_]?key)"
+    r"|(?:[\w.%\[\]-]*[-_.\[])?(?:auth|sig|pwd|pass)|key)\]?)=[^&#\s\"]+",
+    re.IGNORECASE,
+)
 
 
 def _finite(number: float) -> float | str:
@@ -191,15 +195,12 @@ def without_credentials(value: Any) -> Any:
     if isinstance(value, str):
         if "://" not in value:
             return value
-        return _URL.sub(lambda url: _QUERY_VALUE.sub(_hidden, url[0]), _URL_USER.sub(f"://{REDACTED}@", value))
+        return _URL.sub(
+            lambda url: _QUERY_SECRET.sub(rf"\1={REDACTED}", url[0]), _URL_USER.sub(f"://{REDACTED}@", value)
+        )
     if isinstance(value, dict):
         return {without_credentials(name): without_credentials(item) for name, item in value.items()}
     return [without_credentials(item) for item in value] if isinstance(value, list) else value
-
-
-def _hidden(pair: re.Match[str]) -> str:
-    key = pair[1]
-    return f"{key}={REDACTED}" if is_secret(key) or _QUERY_SECRET.fullmatch(key) else pair[0]
 
 
 def public(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,23 +1,21 @@
 """Experiments as git keeps them: one annotated tag each, its message the record, its target the code state."""
 
 import contextlib
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import cache
+from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
 from experimenter import ahead, names
 from experimenter.errors import ExperimenterError, GitFailed, NewerRecord, NotARecord
+from experimenter.identity import tagger
 from experimenter.plumbing import Repo, delete_ref, update_ref
-from experimenter.process import host
 from experimenter.record import Record
 
 _AGE = itemgetter(slice(-len("20261123T031936.123456Z"), None))  # the end of a tag, which is its time
-_UNFINISHED = ("queued", "running")
+UNFINISHED = ("queued", "running")
 _PREFIX_LENGTH = len("refs/tags/")
 _COMMIT_AND_MESSAGE = re.compile(rb"object (?P<commit>[0-9a-f]+)\ntype commit\n.*?\n\n(?P<message>.*)", re.DOTALL)
 
@@ -54,7 +52,7 @@ class Experiment:
     @property
     def is_finished(self) -> bool:
         """Whether it has ended, as far as the record says: one that has not may run on another machine."""
-        return self.status not in _UNFINISHED
+        return self.status not in UNFINISHED
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -178,9 +176,30 @@ def each(repo: Repo, objects: Mapping[str, str]) -> Iterator[Experiment]:
             yield tag.experiment()
 
 
+def briefs(repo: Repo, objects: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the status and the commit of those experiments of `listing` whose records can be read. Cheap."""
+    found = {}
+    for tag in _read_all(repo, objects):
+        match = _COMMIT_AND_MESSAGE.fullmatch(tag.content)
+        if match and names.is_tag(tag.name):
+            with contextlib.suppress(NotARecord, NewerRecord):
+                found[tag.name] = Record.status_in(match["message"]), match["commit"].decode()
+    return found
+
+
 def experiments(repo: Repo, objects: Mapping[str, str]) -> dict[str, Experiment]:
     """Return by their tags those experiments of `listing` whose records can be read."""
     return {experiment.tag: experiment for experiment in each(repo, objects)}
+
+
+def commits(repo: Repo) -> dict[str, str]:
+    """Return the commit of each tag `exp_*`, without reading one; none where some tag, of whomever, is broken."""
+    try:
+        refs = repo.git(*ahead.COMMITS, expected=(0, 1)).decode(errors="replace").splitlines()
+    except GitFailed:
+        return {}
+    peeled = (line.removesuffix("^{}").partition(" refs/tags/") for line in refs if line.endswith("^{}"))
+    return {tag: oid for oid, _, tag in peeled if tag.startswith(names.PREFIX)}
 
 
 def tree_of(repo: Repo, revision: str) -> str:
@@ -260,25 +279,8 @@ def _commits_with(repo: Repo, tree: str, commits: Collection[bytes]) -> set[byte
 
 def _tag_object(repo: Repo, tag: str, commit: str, record: Record) -> str:
     """Store an annotated tag as an object and return its name: git-mktag(1), which no setting of the user's meets."""
-    header = f"object {commit}\ntype commit\ntag {tag}\ntagger {_tagger(repo)}\n\n"
+    header = f"object {commit}\ntype commit\ntag {tag}\ntagger {tagger(repo)}\n\n"
     return repo.git("mktag", stdin=(header + record.to_json()).encode()).decode().strip()
-
-
-def _tagger(repo: Repo) -> str:
-    """Return the user's identity and the time, as git has them in an object."""
-    user, _, zone = user_and_date(repo).rpartition(" ")
-    if "GIT_COMMITTER_DATE" not in os.environ:
-        user = f"{user.rpartition(' ')[0]} {int(datetime.now(UTC).timestamp())}"
-    return f"{user} {zone}"
-
-
-@cache
-def user_and_date(repo: Repo) -> str:
-    """Return the user's identity as git has it in an object, with the time when it was first asked for."""
-    try:
-        return repo.git("var", "GIT_COMMITTER_IDENT").decode(errors="replace").strip()
-    except GitFailed:  # nobody has told git who they are, as in a container
-        return f"experimenter <experimenter@{host()}> {int(datetime.now(UTC).timestamp())} +0000"
 
 
 def ref(tag: str) -> str:

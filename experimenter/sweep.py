@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from experimenter import live, store, sweeps
 from experimenter.cells import Ended, Identities, Job, Plan, Progress, Source
 from experimenter.errors import CellTaken, ExperimenterError, Interrupted
+from experimenter.identity import user_and_date
 from experimenter.plumbing import Repo
 from experimenter.run import Options, run
 from experimenter.settings import Settings
@@ -26,6 +27,7 @@ from experimenter.tree import Tree
 from experimenter.worker import Worker
 
 _LOOK_AGAIN_S = 0.5  # at the cells that others run
+_SETTLE_AGAIN_S = 2.0  # those of them whose jobs on a cluster are gone
 _LONGEST_WARNING = 500
 _LONGEST_RESULTS = 8 * 1024  # characters of JSON, to be shown when a cell has ended
 
@@ -94,7 +96,7 @@ def sweep(
                 failed=cells.failed,
             ),
         )  # fmt: skip
-        store.user_and_date(repo)  # which every cell needs, and then has
+        user_and_date(repo)  # which every cell needs, and then has
         ended_by = work.do()
         tags = known.done(set(cells.keys))
         found = [tags[key] for key in cells.keys if key in tags]
@@ -149,6 +151,7 @@ class _Work:
     _elsewhere: dict[str, Job] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
     _started_s: float = field(default_factory=time.monotonic)
+    _settled_s: float = field(default_factory=time.monotonic)
 
     def do(self) -> int | None:
         """Run all; return the signal that ended it, if one did."""
@@ -214,6 +217,11 @@ class _Work:
         """See what has become of cells that others run; one that nobody runs any more is ours again."""
         if not self._elsewhere:
             return
+        if time.monotonic() - self._settled_s >= _SETTLE_AGAIN_S and self.worker.state.jobs.exists():
+            from experimenter.cluster import settle_jobs  # which most sweeps can do without
+
+            settle_jobs(self.repo)
+            self._settled_s = time.monotonic()
         taken = sweeps.taken(self.repo, self.worker.sweep)
         fates = sweeps.fates(self.worker, self.since)
         for key, job in list(self._elsewhere.items()):

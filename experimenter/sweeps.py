@@ -66,7 +66,8 @@ def join(repo: Repo, worker: Worker, unborn: Path) -> int:
         worker.folder.parent.mkdir(exist_ok=True)
         if not any(one.sweep == worker.sweep for one in workers(repo)):
             (worker.folder.parent / _STOPPED).unlink(missing_ok=True)
-        state.ending(worker.sweep).unlink(missing_ok=True)
+        if not jobs.cells(state, worker.sweep):  # else somebody may wait for what was submitted
+            state.ending(worker.sweep).unlink(missing_ok=True)
         unborn.rename(worker.folder)
         worker.save()
         journal = worker.folder.parent / _JOURNAL
@@ -79,8 +80,9 @@ def leave(worker: Worker) -> None:
     with _locked(state), contextlib.suppress(StateUnwritable):
         now = Worker.read(state, worker.folder) or worker
         ending = {"sweep": now.sweep, "total": now.total, "done": now.done, "failed": now.failed}
-        with translated(state.logs):
-            write_json(state.ending(worker.sweep), ending, is_durable=False)
+        if "tags" not in (read_object(state.ending(worker.sweep)) or {}):
+            with translated(state.logs):
+                write_json(state.ending(worker.sweep), ending, is_durable=False)
         _remove(state, worker.folder)
 
 
@@ -167,12 +169,11 @@ def taken(repo: Repo, sweep: str) -> dict[str, str]:
     return jobs.cells(StateFolder.of(repo), sweep) | running
 
 
-def note(entry: Entry, status: str) -> None:
-    """Tell who works on the same sweep what became of a cell of it: after its tag, and before its entry goes."""
-    file = entry.pid_file
-    if file.sweep and file.cell and _ID.fullmatch(file.sweep):
-        with contextlib.suppress(OSError), (entry.state.sweeps / file.sweep / _JOURNAL).open("a") as journal:
-            journal.write(f"{file.cell} {status}\n")
+def note(state: StateFolder, sweep: str | None, cell: str | None, status: str) -> None:
+    """Tell who works on a sweep what became of a cell of it: after its tag, and before its entry or its job goes."""
+    if sweep and cell and _ID.fullmatch(sweep):
+        with contextlib.suppress(OSError), (state.sweeps / sweep / _JOURNAL).open("a") as journal:
+            journal.write(f"{cell} {status}\n")
 
 
 def fates(worker: Worker, since: int) -> Mapping[str, str]:

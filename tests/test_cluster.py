@@ -17,6 +17,7 @@ import pytest
 
 from conftest import EXPERIMENTER, Terminal, experimenter, fake_git, hook, record, sh, tags, until
 from experimenter import slurm
+from experimenter.names import id_of
 from experimenter.process import Identity
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
@@ -166,9 +167,16 @@ def starts(tmp_path: Path) -> int:
     return len((tmp_path / "started").read_text().split())
 
 
-def worker_file(sweep: str) -> bytes:
-    files = list(Path(f".git/experimenter/sweeps/{sweep}").glob("*/pid.json"))
-    return files[0].read_bytes() if files else b""
+def sweep_here(*line: str) -> "subprocess.Popen[str]":
+    """Start a sweep on this machine, one cell at a time, and wait until it knows its cells."""
+
+    def has_begun() -> bool:
+        files = Path(".git/experimenter/sweeps").glob("*/*/pid.json")
+        return any('"total": 0' not in file.read_text() for file in files)
+
+    here = subprocess.Popen([EXPERIMENTER, "sweep", "-j", "1", *line], stderr=subprocess.PIPE, text=True)
+    until(has_begun, what="the sweep here")
+    return here
 
 
 def gone() -> bool:
@@ -488,21 +496,27 @@ class TestEnding:
         assert experimenter("wait", id_).returncode == 0
         assert (record()["status"], starts(tmp_path)) == ("completed", 2)
 
-    def test_a_preempted_job_that_ends_in_its_grace_runs_again_too(self, repo: Path, tmp_path: Path) -> None:
-        script = f"echo x >> {tmp_path}/started; test -e {tmp_path}/go || exec sleep 1000"
-        words = ("--requeue", "--slurm", "exclusive=true", "--slurm", "partition=patient")
-        id_ = submit(*words, command=("sh", "-c", script))
+    @pytest.mark.parametrize("cells", [(), ("--engine", "slurm", "-p", "x=1,2")])
+    def test_a_preempted_job_that_ends_in_its_grace_runs_again_too(
+        self, repo: Path, tmp_path: Path, cells: tuple[str, ...]
+    ) -> None:
+        skip = "test $EXPERIMENTER_PARAM_X = 1 && exit;" if cells else ""
+        script = f"{skip} echo x >> {tmp_path}/started; test -e {tmp_path}/go || exec sleep 1000"
+        words = ("--requeue", "--slurm", "exclusive=true", "--slurm", "partition=patient", "--", "sh", "-c", script)
+        submitted = experimenter("sweep" if cells else "submit", *cells, *words).stdout.strip()
         until((tmp_path / "started").exists, what="the start")
-        until(lambda: running(id_).get("pid"), what="the record of it")
-        job = job_id(id_)
+        tag = tags()[-1]
+        until(lambda: running(id_of(tag)).get("pid"), what="the record of it")
+        job = job_id(id_of(tag))
         (tmp_path / "go").touch()
         sh("sbatch --partition=urgent --exclusive --output=/dev/null --wrap true")
-        until(lambda: record()["status"] == "queued", what="the queue")
+        until(lambda: record(tag)["status"] == "queued", what="the queue")
         until(lambda: slurm.states()[job] == "PENDING", what="the queue")  # type: ignore[index]
         start_again(job)
 
-        assert experimenter("wait", id_).returncode == 0
-        assert (record()["status"], starts(tmp_path), gone()) == ("completed", 2, True)
+        assert experimenter("wait", submitted).returncode == 0
+        assert [record(tag)["status"] for tag in tags()] == ["completed"] * (2 if cells else 1)
+        assert (starts(tmp_path), gone()) == (2, True)
 
     def test_logs_follow_a_job(self, repo: Path, tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
         id_ = submit(command=("sh", "-c", f"echo first; until test -e {tmp_path}/go; do sleep 0.05; done; echo last"))
@@ -552,19 +566,49 @@ class TestSweep:
         assert (sorted(submitted), len(tags())) == ([0, 4], 4)
 
     def test_a_sweep_here_leaves_to_the_cluster_what_was_submitted(self, repo: Path, tmp_path: Path) -> None:
-        script = f"echo $EXPERIMENTER_PARAM_X >> {tmp_path}/ran"
-        line = ("-p", "x=1,2", "--", "sh", "-c", script)
+        line = ("-p", "x=1,2", "--", "sh", "-c", f"echo $EXPERIMENTER_PARAM_X >> {tmp_path}/ran")
         with busy():
-            sweep = experimenter("sweep", "--engine", "slurm", *line).stdout.strip()
-            here = subprocess.Popen(
-                [EXPERIMENTER, "sweep", "-j", "1", *line[:1], "x=1,2", *line[2:]], stderr=subprocess.PIPE, text=True
-            )
-            until(lambda: b'"total": 2' in worker_file(sweep), what="the sweep here")
+            experimenter("sweep", "--engine", "slurm", *line)
+            here = sweep_here(*line)
         _, said = here.communicate(timeout=120)
 
         assert here.returncode == 0, said
         assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
         assert (len(tags()), gone()) == (2, True)
+
+    def test_a_sweep_here_runs_what_the_cluster_has_lost(self, repo: Path, tmp_path: Path) -> None:
+        line = ("-p", "x=1,2", "--", "sh", "-c", f"echo $EXPERIMENTER_PARAM_X >> {tmp_path}/ran")
+        with busy():
+            sweep = experimenter("sweep", "--engine", "slurm", *line).stdout.strip()
+            here = sweep_here(*line)
+            sh(f"scancel --name={sweep}")
+            _, said = here.communicate(timeout=120)
+
+        assert here.returncode == 0, said
+        assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
+        assert (len(tags()), gone()) == (2, True)
+
+    def test_a_cell_that_is_stopped_singly_counts_as_failed_here(self, repo: Path) -> None:
+        line = ("-p", "x=1,2", "--", "true")
+        with busy():
+            experimenter("sweep", "--engine", "slurm", *line)
+            here = sweep_here(*line)
+            assert experimenter("stop", json.loads(experimenter("ps", "--json").stdout)[0]["id"]).returncode == 0
+        _, said = here.communicate(timeout=120)
+
+        assert (here.returncode, len(tags())) == (1, 1), said
+
+    def test_what_is_just_being_submitted_is_not_stopped(self, repo: Path, tmp_path: Path) -> None:
+        hold = f"touch {tmp_path}/held; until test -e {tmp_path}/go; do sleep 0.05; done"
+        env = fake_git(tmp_path / "bin", f'case "$*" in *mktag*) {hold};; esac\nexec $GIT "$@"')
+        words = [EXPERIMENTER, "sweep", "--engine", "slurm", "--wait", "-p", "x=1,2", "--", "true"]
+        submitting = subprocess.Popen(words, env={**os.environ, **env})
+        until((tmp_path / "held").exists, what="the first tag")
+        done = experimenter("stop", "--all")
+        (tmp_path / "go").touch()
+
+        assert (done.returncode, done.stderr.count("is just being submitted; try again")) == (1, 2)
+        assert (submitting.wait(120), len(tags())) == (0, 2)
 
     def test_cells_that_run_here_are_not_submitted(self, repo: Path, tmp_path: Path) -> None:
         script = f"echo x >> {tmp_path}/started; until test -e {tmp_path}/go; do sleep 0.05; done"
@@ -665,6 +709,17 @@ class TestFromRemote:
         assert done.returncode == 0, done.stderr
         assert len(tags()) == 2
         assert sorted(sh(f"git -C {team} tag").split()) == sorted(tags())
+
+    def test_a_sweep_here_knows_what_became_of_them(self, team: Path, tmp_path: Path) -> None:
+        script = f"echo $EXPERIMENTER_PARAM_X >> {tmp_path}/ran; test $EXPERIMENTER_PARAM_X = 1"
+        line = ("-p", "x=1,2", "--", "sh", "-c", script)
+        with busy():
+            experimenter("sweep", "--engine", "slurm", "--from-remote", *line)
+            here = sweep_here(*line)
+        _, said = here.communicate(timeout=120)
+
+        assert (here.returncode, len(tags())) == (1, 1), said
+        assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
 
     def test_a_password_of_the_remote_is_nowhere(self, team: Path, tmp_path: Path) -> None:
         sh("git remote set-url origin https://me:s3cret@localhost:1/x.git")

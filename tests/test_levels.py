@@ -11,7 +11,7 @@ LEVELS = [
     {"ahead", "text"},
     {"errors", "layout"},
     {"detach", "limits", "names", "plumbing", "process", "query", "relay", "settings", "storable", "witness"},
-    {"environment", "params", "template", "record", "results", "state", "slurm", "status"},
+    {"environment", "identity", "params", "template", "record", "results", "state", "slurm", "status"},
     {"grid", "jobs", "pidfile", "worker", "snapshot", "store", "tree", "worktree"},
     {"cells", "editable", "entry", "find", "keys", "locks", "signals"},
     {"compare", "registry", "remote", "selection", "slots"},
@@ -20,8 +20,8 @@ LEVELS = [
     {"logs", "queued", "rerun", "running", "settle", "workplace"},
     {"removal", "render"},
     {"explore", "logger", "run", "stop"},
-    {"cluster", "optimize", "submission", "sweep"},
-    {"node"},
+    {"cluster", "optimize", "submission"},
+    {"node", "sweep"},
     {"cli"},
 ]
 PACKAGES = ("cli", "plumbing", "process", "render")  # whose modules may import each other

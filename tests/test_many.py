@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def test_fifty_runs_at_once_while_the_user_commits_and_switches_branches(repo: P
     Path(".git/enough").touch()
 
     assert user.wait(timeout=20) == 0
-    assert Counter(run.returncode for run in runs) == {0: 50}, outputs
+    assert [(run.returncode, said) for run, said in zip(runs, outputs, strict=True) if run.returncode] == []
     assert [record(tag)["results"] for tag in tags()] == [{"a": 1}] * 50
     assert (left_behind(), complaints()) == ([], "")
 

@@ -107,11 +107,13 @@ def submit_sweep(
     settle_leftovers(repo)
     code = code_state(repo, options, settings)
     known = Identities(repo=repo, plan=plan, tree=code["tree"])
-    works, keys = [], []
+    works, keys, waiting = [], [], []
     with claiming(repo, known.sweep) as taken:
         cells = source(known)  # only now: what has just ended is either taken or done
         while job := cells.next():
-            if job.key not in taken:
+            if job.key in taken:
+                waiting.append(taken[job.key])
+            else:
                 words, shown = plan.words(job.parameters), plan.shown(job.parameters)
                 works.append(Work(command=words, shown=shown, parameters=job.parameters))
                 keys.append(job.key)
@@ -119,7 +121,7 @@ def submit_sweep(
     counts = f"{cells.total:,} cells, {cells.done} done already" if cells.done else f"{cells.total:,} cells"
     click.echo(f"Note: sweep {known.sweep}: {counts}, {len(works):,} submitted", err=True)
     if reserved:
-        tags = [*reserved.tags, *taken.values()]
+        tags = [*reserved.tags, *waiting]
         note_submission(repo, known.sweep, total=cells.total, done=cells.done, tags=tags)
         submit(repo, code, reserved, options, settings, asked, python=sys.executable)
     click.echo(known.sweep)

@@ -82,22 +82,26 @@ def _tell(shared: "Shared", what: str, *, as_json: bool, is_listed: bool, has_si
             click.echo(tag)
         click.echo(f"{_counted(shared.tags)} {what} {visible(shared.remote)}{_sized(shared) if has_size else ''}")
     for tag, theirs in shared.conflicts.items():
-        click.echo("\n".join(_conflict(tag, theirs, visible(shared.remote))), err=True)
+        click.echo("\n".join(_conflict(tag, theirs, shared)), err=True)
     for tag, reason in shared.refused.items():
         hint = "; this clone is, and 'git fetch --unshallow' completes it" if "shallow update" in reason else ""
         click.echo(f"Error: {tag}: {visible(reason)}{hint}", err=True)
     return 1 if shared.conflicts or shared.refused else 0
 
 
-def _conflict(tag: str, theirs: str, remote: str) -> list[str]:
+def _conflict(tag: str, theirs: str, shared: "Shared") -> list[str]:
     """Return what there is to say of a conflict, and the ways out of it."""
-    from experimenter import names, store
+    from shlex import quote
 
-    ref = store.ref(tag)
+    from experimenter import names, store
+    from experimenter.text import visible
+
+    ref, remote = store.ref(tag), quote(visible(shared.remote))
+    pull = "experimenter pull" if shared.is_default else f"experimenter pull --remote {remote}"
     return [
         f"Error: {tag}: finished differently on both sides; both stay",
         f"  to see theirs:  git cat-file tag {theirs}",
-        f"  to take theirs: experimenter rm --yes {names.id_of(tag)} && experimenter pull",
+        f"  to take theirs: experimenter rm --yes {names.id_of(tag)} && {pull}",
         f"  to send yours:  git push --force-with-lease={ref}:{theirs} {remote} {ref}",
     ]
 
