@@ -3,12 +3,13 @@
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experimenter.errors import ExperimenterError
+from experimenter.errors import ExperimenterError, GitFailed
 from experimenter.limits import Limits
 from experimenter.plumbing import Repo, find_repo
 from experimenter.record import path_lists
@@ -19,6 +20,8 @@ _AUTHOR = "experimenter <experimenter@localhost>"
 _MESSAGE = "Code state of an experiment"
 _NAMES = ("-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-status")
 _UPDATE = ("update-index", "-z")
+_ATTEMPTS = 5
+_CLOCK_NS = 10_000_000  # by which the time of a change may lag behind (CONFIG_HZ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +224,26 @@ def _open_nested(outer: Repo, path: bytes) -> Repo:
 
 
 def _apply(repo: Repo, plan: _Plan, scratch: Path, *, is_stored: bool = True) -> None:
-    """Carry out the plan on the scratch index, and store the contents of files."""
+    """Carry out the plan on the scratch index, and store the contents of files.
+
+    A file may go between the moment at which git finds it and the one at which it reads it: then git is asked again.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        since_ns = time.time_ns() - _CLOCK_NS
+        try:
+            _apply_once(repo, plan, scratch, is_stored=is_stored)
+            break
+        except GitFailed:
+            if attempt == _ATTEMPTS or not any(_has_changed(repo, path, since_ns) for path in plan.add):
+                raise
+
+
+def _has_changed(repo: Repo, path: bytes, since_ns: int) -> bool:
+    found = lstat(repo, path)
+    return found is None or found.st_ctime_ns >= since_ns
+
+
+def _apply_once(repo: Repo, plan: _Plan, scratch: Path, *, is_stored: bool) -> None:
     if plan.remove:
         repo.git(*_UPDATE, "--force-remove", "--stdin", stdin=b"\0".join(plan.remove), index=scratch)
     if plan.add:

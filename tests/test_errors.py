@@ -4,11 +4,12 @@ import json
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from conftest import EXPERIMENTER, experimenter, fake_git, fill, record, sh, tags
+from conftest import EXPERIMENTER, experimenter, fake_git, fill, record, sh, tags, until
 
 
 def complaint(done: subprocess.CompletedProcess[str], status: int) -> str:
@@ -290,3 +291,20 @@ def test_ctrl_c_in_a_listing_ends_without_a_traceback(repo: Path, tmp_path: Path
     done = experimenter("list", env=slow)
 
     assert (done.returncode, done.stderr) == (-2, "")
+
+
+@pytest.mark.parametrize("change", ["rm notes", "echo more >> notes", ""])
+def test_a_file_that_goes_while_git_reads_it_is_looked_at_again(repo: Path, tmp_path: Path, change: str) -> None:
+    Path("notes").write_text("old")
+    os.utime("notes", (0, 0))
+    said = 'error: open("notes"): No such file or directory'
+    fails = f"test -e {tmp_path}/done || {{ {change or ':'}; touch {tmp_path}/done; echo '{said}' >&2; exit 128; }}"
+    until(lambda: time.time_ns() - Path("notes").stat().st_ctime_ns > 100_000_000, what="a moment")
+    env = fake_git(tmp_path / "bin", f'case "$*" in *update-index*--add*) {fails};; esac\nexec $GIT "$@"')
+    done = experimenter("run", "--", "true", env=env)
+
+    if change:
+        assert done.returncode == 0, done.stderr
+        assert sh("git ls-tree --name-only $(git tag)^0").split() == ["notes", "train.py"][change.startswith("rm") :]
+    else:
+        assert 'git update-index failed: open("notes")' in complaint(done, 125)
