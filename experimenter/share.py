@@ -154,8 +154,9 @@ def push_one(repo: Repo, tag: str, settings: Settings, *, to: str | None = None)
     shared = push(repo, remote, [tag], max_size_bytes=settings.max_push_size_bytes)
     if shared.conflicts:
         raise NotShared(f"{remote} has another finished record under {tag}; both stay")
-    if shared.refused:
-        raise NotShared(f"{remote} refused {tag}: {shared.refused[tag]}")
+    if reason := shared.refused.get(tag):
+        is_full = "unpacker error" in reason  # or broken, perhaps not for ever
+        raise (RemoteFailed if is_full else NotShared)(f"{remote} refused {tag}: {reason}")
     return str(remote)
 
 

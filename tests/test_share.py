@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import EXPERIMENTER, Terminal, detached, experimenter, fake_git, hook, make_repo, sh, until
+from conftest import EXPERIMENTER, Terminal, detached, experimenter, fake_git, fill, hook, make_repo, sh, until
 from experimenter import ExperimentLogger, names
 from experimenter.errors import NotShared
 from experimenter.plumbing import find_repo
@@ -474,17 +473,24 @@ def test_progress_is_shown_on_a_terminal_alone(team: Path, terminal: Callable[..
     assert "objects:" not in experimenter("push").stderr
 
 
-def test_a_full_remote_loses_nothing(team: Path, tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        shutil.rmtree(team / "objects")
-        (team / "objects").touch()  # nothing can be stored there, not even by root
-    else:
-        sh(f"chmod -R a-w {team}/objects")
+def test_a_full_remote_loses_nothing(repo: Path, small_disk: Path) -> None:
+    team = small_disk.parent / "team.git"
+    sh(f"git init -q --bare {team}; git remote add origin {team}; git push -q origin main")
+    sh("head -c 20000000 /dev/urandom > large.bin")
     tag = run("a")
+    fill(small_disk.parent / "filler")
+    refused = experimenter("push")
+    itself = experimenter("run", "-n", "b", "--push", "--", "true")
 
-    done = experimenter("push")
-
-    assert (done.returncode, object_of(tag) != "", "Traceback" in done.stderr) == (1, True, False)
+    assert (refused.returncode, refused.stdout) == (1, "0 experiments pushed to origin\n")
+    assert re.fullmatch(r"Note: origin says:\n  .*No space left on device\nError: \S+: .*\n", refused.stderr)
+    assert (itself.returncode, "was not pushed, 'experimenter push' sends it later" in itself.stderr) == (0, True)
+    (small_disk.parent / "filler").unlink()
+    experimenter("rm", tag, "--yes")
+    sh("rm large.bin")
+    run("c")
+    assert experimenter("push", *[one for one in sh("git tag").split() if "exp_c_" in one]).returncode == 0
+    assert tags_in(team) == ["c"]
 
 
 @pytest.mark.parametrize("refspec", ["+refs/tags/*:refs/tags/*", "+refs/*:refs/*"])

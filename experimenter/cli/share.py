@@ -114,4 +114,4 @@ def _sized(shared: "Shared") -> str:
     from experimenter.text import readable_size
 
     objects = "1 new object" if shared.objects == 1 else f"{shared.objects} new objects"
-    return f" (with {objects}, {readable_size(shared.size_bytes)} of files)" if shared.objects else ""
+    return f" (with {objects}, {readable_size(shared.size_bytes)} of files)" if shared.objects and shared.tags else ""
