@@ -61,8 +61,8 @@ class Job:
         (self.folder / f"{self.id}.alive").unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another one was the last
             if not _has_alive(self.folder):
-                if self.sweep:  # who waits for it is still to read how far it came
-                    (self.folder.parent.parent / "logs" / f"{self.sweep}.json").touch()
+                with contextlib.suppress(OSError):  # who waits for a sweep is still to read how far it came
+                    os.utime(self.folder.parent.parent / "logs" / f"{self.sweep}.json")
                 remove(self.folder)
 
 

@@ -88,7 +88,7 @@ def push(
     at its end. Of two different finished ones both stay, and the tag is a conflict. Raises PushTooLarge, before
     anything leaves, if the new files are larger than `max_size_bytes`, and RemoteFailed.
     """
-    running = [tag for tag in tags or () if remote.is_default and _note(repo, tag)] if not is_dry else []
+    running = [] if is_dry or not remote.is_default else [tag for tag in tags or () if _ask_for_end(repo, tag)]
     sent: dict[str, None] = {}
     refused: dict[str, str] = {}
     weight = 0, 0
@@ -124,16 +124,19 @@ def push(
     )
 
 
-def _note(repo: Repo, tag: str) -> bool:
-    """Note of one that runs here that it is pushed, so that at its end the remote is told; say whether it runs."""
+def _ask_for_end(repo: Repo, tag: str) -> bool:
+    """Let one that runs here be pushed at its end, too; say whether it runs."""
     entry = registry.entry_of(repo, tag)
     if entry:
-        entry.share.note_push()
+        entry.share.ask()
     return entry is not None
 
 
 def _follow(repo: Repo, remote: Remote, tags: Sequence[str], *, max_size_bytes: int) -> None:
-    """Tell the remote what has become of those that have ended while they were sent as running."""
+    """Note what was sent as running; of those that have ended meanwhile tell the remote what has become of them."""
+    entries = {tag: registry.entry_of(repo, tag) for tag in tags}
+    for entry in filter(None, entries.values()):
+        entry.share.note_push()
     ended = [tag for tag in tags if not registry.entry_of(repo, tag)]
     left = [tag for tag in ended if store.find(repo, tag)]
     if left:

@@ -75,7 +75,7 @@ def rm_command(experiments: tuple[str, ...], from_remote: bool, yes: bool, as_js
         if not from_remote:
             raise
         hint = "one that only the remote has comes here by 'experimenter pull'"
-        raise ExperimenterError(f"{error.message}; {hint}", details=error.details) from error
+        raise ExperimenterError(error.message, details=[*error.details, hint]) from error
     remote = Remote.of(repo, None, patience(), is_pushed_to=True) if from_remote else None
     _remove(repo, found, remote, yes=yes, as_json=as_json)
 
