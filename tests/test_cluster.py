@@ -598,6 +598,19 @@ class TestSweep:
 
         assert (here.returncode, len(tags())) == (1, 1), said
 
+    def test_one_cell_is_stopped_alone(self, repo: Path, tmp_path: Path) -> None:
+        script = f"echo x >> {tmp_path}/started; until test -e {tmp_path}/go; do sleep 0.05; done"
+        words = ("sweep", "--engine", "slurm", "-j", "2", "--slurm", "cpus_per_task=1", "-p", "x=1,2")
+        sweep = experimenter(*words, "--", "sh", "-c", script).stdout.strip()
+        until(lambda: (tmp_path / "started").exists() and starts(tmp_path) == 2, what="both cells")
+        first, second = tags()
+        assert experimenter("stop", id_of(first)).returncode == 0
+        assert running(id_of(second))["state"] == "running"
+        (tmp_path / "go").touch()
+
+        assert experimenter("wait", sweep).returncode == 1
+        assert (tags(), record(second)["status"], gone()) == ([second], "completed", True)
+
     def test_what_is_just_being_submitted_is_not_stopped(self, repo: Path, tmp_path: Path) -> None:
         hold = f"touch {tmp_path}/held; until test -e {tmp_path}/go; do sleep 0.05; done"
         env = fake_git(tmp_path / "bin", f'case "$*" in *mktag*) {hold};; esac\nexec $GIT "$@"')
@@ -666,6 +679,12 @@ class TestFromRemote:
         until(lambda: not running(id_), what="the end")
 
         assert (tags(), sh(f"git -C {team} tag"), gone()) == ([], "", True)
+
+    def test_a_job_that_shares_the_repository_can_push_its_result(self, team: Path) -> None:
+        id_ = submit("--push", command=("sh", "-c", RESULT))
+        assert experimenter("wait", id_).returncode == 0
+
+        assert sh(f"git -C {team} rev-parse refs/tags/{tags()[0]}") == sh(f"git rev-parse refs/tags/{tags()[0]}")
 
     def test_the_status_of_a_command_that_failed_is_known(self, team: Path) -> None:
         done = experimenter("submit", "--from-remote", "--wait", "--", "sh", "-c", "exit 7")

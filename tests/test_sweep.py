@@ -467,6 +467,7 @@ class TestEnding:
         (tmp_path / "go3").touch()
 
         assert os.WEXITSTATUS(screen.end()) == 1
+        assert re.search(r"1/3 done, 1 running, \d+s left", screen.screen.decode())
         last = screen.screen.decode().rpartition("\x1b[K")[2]
         assert [line.split()[-1] for line in last.split("\r\n") if line] == ["a\x1b[0m", "1", "3", "it"]
 
