@@ -594,20 +594,18 @@ def test_a_run_that_is_killed_before_it_goes_to_the_background_ends_its_starter_
 
 @needs_strace
 def test_locks_are_held_on_files_that_can_be_written_as_nfs_wants_it(repo: Path, tmp_path: Path) -> None:
-    def traced(*words: str) -> Path:
-        out = tmp_path / "-".join(words)
-        trace = ["strace", "-f", "-qq", "-e", "trace=openat,flock", "-e", "signal=none", "-o", str(out)]
+    def flags_of_locked(*words: str) -> Iterator[str]:
+        """Yield the flags with which each file was opened that a command locks."""
+        out = tmp_path / words[0]
+        trace = ["strace", "-ff", "-qq", "-e", "trace=openat,flock", "-e", "signal=none", "-o", str(out)]
         subprocess.run([*trace, EXPERIMENTER, *words], check=True, capture_output=True, timeout=60)
-        return out
-
-    def flags_of_locked(out: Path) -> Iterator[str]:
-        opened: dict[tuple[str, str], str] = {}
-        for line in out.read_text().splitlines():
-            pid, _, call = line.partition(" ")
-            if found := re.search(r"openat\(.*, (O_\S+?)(?:, 0\d+)?\) = (\d+)", call):
-                opened[pid, found[2]] = found[1]
-            elif found := re.search(r"flock\((\d+), LOCK_(?:EX|SH)", call):
-                yield opened[pid, found[1]]
+        for process in tmp_path.glob(f"{words[0]}.*"):
+            opened: dict[str, str] = {}
+            for call in process.read_text().splitlines():
+                if found := re.match(r"openat\(.*, (O_\S+?)(?:, 0\d+)?\) = (\d+)", call):
+                    opened[found[2]] = found[1]
+                elif found := re.match(r"flock\((\d+), LOCK_(?:EX|SH)", call):
+                    yield opened[found[1]]
 
     seen = list[str]()
     for words in (("stop", "--all"), ("list",), ("sweep", "-p", "x=1,2", "--", "true")):
@@ -617,7 +615,7 @@ def test_locks_are_held_on_files_that_can_be_written_as_nfs_wants_it(repo: Path,
             for pid in (one["wrapper_pid"], one["pid"]):
                 os.kill(pid, signal.SIGKILL)
             until(lambda pid=one["pid"]: not psutil.pid_exists(pid), what="the end")  # type: ignore[misc]
-        locked = list(flags_of_locked(traced(*words)))
+        locked = list(flags_of_locked(*words))
         assert locked, words
         seen += locked
     experimenter("stop", "--all")
