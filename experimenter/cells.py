@@ -71,7 +71,7 @@ class Ended:
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """How far a sweep has come; `earlier` cells had ended before it began, and count.
+    """How far a sweep has come; `earlier` cells had ended before it began, and count; others run `elsewhere`.
 
     One that `is_ending` starts no more of them.
     """
@@ -82,6 +82,7 @@ class Progress:
     done: int = 0
     failed: int = 0
     running: int = 0
+    elsewhere: int = 0
     is_ending: bool = False
     left_s: float | None = None
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from experimenter import jobs, leftovers, names, registry, slurm, store, sweeps
-from experimenter.entry import Phase
-from experimenter.errors import ExperimenterError, NotStopped, RefMoved
+from experimenter import jobs, leftovers, names, registry, share, slurm, store, sweeps
+from experimenter.entry import Phase, Share
+from experimenter.errors import ExperimenterError, NotBroughtBack, NotStopped, RefMoved
 from experimenter.find import find
 from experimenter.jobs import Job
 from experimenter.plumbing import Repo, config, delete_ref, update_ref
@@ -175,27 +175,51 @@ def _settle(repo: Repo, job: Job, *, keep: bool = False, status: str = "interrup
         settle_entry(repo, entry, settings)
         if entry.exists:  # its command has outlived the job
             return
-    elif job.remote:
-        _fetch_ending(repo, job)
+    ended = slurm.ending_of(job.job_id) if job.remote and not entry else None
+    if job.remote and not entry:
+        _tell_where(repo, job, ended)
+        _fetch_ending(repo, job, is_kept=_is_on_node(ended))
     experiment = store.find(repo, job.tag)
     is_lost = experiment is not None and not experiment.is_finished
-    if experiment and is_lost:
-        if keep:
-            experiment = store.update(repo, experiment, experiment.record.with_(status=status))
-        else:
-            store.delete(repo, experiment)
-            experiment = None
-            if status == "interrupted":
-                _log.info("the job %s of %s was cancelled or lost; the tag was removed", job.job_id, job.tag)
+    if is_lost and ended and _is_on_node(ended):
+        where = f"{ended.output} on {ended.node}"
+        _log.warning("the result of %s was not taken by %s; %s says how to send it", job.tag, job.remote, where)
+    elif experiment and is_lost:
+        experiment = _give_up(repo, job, experiment, settings, keep=keep, status=status)
     if is_lost or not ending_of(repo, job.tag):
         state = StateFolder.of(repo)
-        known = experiment.record if experiment else _ended_there(job, status)
+        known = experiment.record if experiment else _ended_there(ended, status)
         ending = {"tag": job.tag, "status": known.get("status"), "exit_code": known.get("exit_code")}
         with translated(state.logs):
             write_json(state.ending(job.id), {**ending, "is_kept": experiment is not None}, is_durable=False)
     if not entry:
         _note_fate(repo, job)
     job.forget()
+
+
+def _give_up(
+    repo: Repo, job: Job, experiment: store.Experiment, settings: Settings, *, keep: bool, status: str
+) -> store.Experiment | None:
+    """Finish or remove the tag of one that nobody runs any more, also where it was pushed; return what is left."""
+    if keep:
+        return store.update(repo, experiment, experiment.record.with_(status=status))
+    store.delete(repo, experiment)
+    if status == "interrupted":
+        _log.info("the job %s of %s was cancelled or lost; the tag was removed", job.job_id, job.tag)
+    if Share(job.share).is_pushed:
+        share.withdraw(repo, job.tag, settings)
+    return None
+
+
+def _is_on_node(ended: slurm.Ended | None) -> bool:
+    return ended is not None and ended.exit_code == NotBroughtBack.exit_status
+
+
+def _tell_where(repo: Repo, job: Job, ended: slurm.Ended | None) -> None:
+    """Tell, in place of the log, where the output of one is that ran where it shares nothing with us."""
+    if ended:
+        with StateFolder.of(repo).log(job.id).open("a") as log:
+            log.write(f"experimenter: the output of the job {job.job_id} is {ended.output} on {ended.node}\n")
 
 
 def _note_fate(repo: Repo, job: Job) -> None:
@@ -205,14 +229,17 @@ def _note_fate(repo: Repo, job: Job) -> None:
         sweeps.note(StateFolder.of(repo), job.sweep, job.cell, fate)
 
 
-def _ended_there(job: Job, status: str) -> Mapping[str, Any]:
+def _ended_there(ended: slurm.Ended | None, status: str) -> Mapping[str, Any]:
     """Return how one ended that left no tag: on a node that shares nothing with us Slurm alone knows it."""
-    exit_code = slurm.exit_code_of(job.job_id) if job.remote else None
+    exit_code = ended.exit_code if ended else None
     return {"status": "failed" if exit_code and status == "interrupted" else status, "exit_code": exit_code}
 
 
-def _fetch_ending(repo: Repo, job: Job) -> None:
-    """Bring the tag as the node has pushed it; if it has removed it, remove it here, too."""
+def _fetch_ending(repo: Repo, job: Job, *, is_kept: bool) -> None:
+    """Bring the tag as the node has pushed it; if it has removed it, remove it here, too.
+
+    One that nobody will finish goes there, unless it `is_kept` for the node to finish it.
+    """
     assert job.remote
     remote = Remote.of(repo, job.remote, Patience())
     ours = store.tag_objects(repo).get(job.tag)
@@ -226,7 +253,7 @@ def _fetch_ending(repo: Repo, job: Job) -> None:
     except RefMoved as error:
         _log.warning("%s", error)
     left = store.find(repo, job.tag)
-    if theirs and left and not left.is_finished:  # nobody is there to say what became of it
+    if theirs and left and not left.is_finished and not is_kept:  # nobody is there to say what became of it
         try:
             remote.delete([left])
         except ExperimenterError as error:

@@ -178,7 +178,12 @@ class RemoteFailed(ExperimenterError):
 
 
 class NotBroughtBack(RemoteFailed):
-    """A remote repository did not take what became of an experiment; the repository on the node stays, and has it."""
+    """A remote repository did not take what became of an experiment; the repository on the node stays, and has it.
+
+    By its exit status, EX_TEMPFAIL of sysexits.h, the submitting side knows.
+    """
+
+    exit_status = 75
 
 
 class NotShared(ExperimenterError):

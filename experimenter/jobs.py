@@ -39,6 +39,11 @@ class Job:
         return names.id_of(self.tag)
 
     @property
+    def share(self) -> Path:
+        """The file that says what was asked about the remote while it waits, as in an entry."""
+        return self.folder / f"{self.id}.share"
+
+    @property
     def array_id(self) -> str:
         """The id of the whole array that it is in; its own one if it is in none."""
         return self.job_id.partition("_")[0]

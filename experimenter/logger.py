@@ -178,7 +178,7 @@ class _OwnBlock:
             if is_kept:
                 push_unasked(self._begun.repo, self.tag, self._begun.settings)
             elif was_pushed:
-                withdraw(self._begun.repo, self._begun.experiment, self._begun.settings)
+                withdraw(self._begun.repo, self.tag, self._begun.settings)
 
     def _settle(self, *, failed: bool) -> bool:
         if self._signals:

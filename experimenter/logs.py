@@ -10,7 +10,7 @@ from experimenter import names, registry, sweeps
 from experimenter.errors import LogMissing
 from experimenter.jobs import job_of
 from experimenter.plumbing import Repo
-from experimenter.state import StateFolder
+from experimenter.state import StateFolder, ending_of
 from experimenter.text import visible
 
 _CHUNK_BYTES = 256 * 1024
@@ -114,4 +114,6 @@ def _reason(repo: Repo, tag: str) -> str:
         return "its command has not started yet"
     if job := job_of(StateFolder.of(repo), tag):
         return f"its job {job.job_id} has not started yet, or runs where it shares nothing with this repository"
+    if (ending_of(repo, tag) or {}).get("status") in ("stopped", "interrupted"):
+        return "it ended before its command started"
     return "only 'experimenter run' keeps one, and only the newest stay (git config experimenter.keepLogs)"

@@ -1,5 +1,6 @@
 """The story of a job on its node: the code state becomes a private work tree, and the experiment runs in it."""
 
+import contextlib
 import os
 import shlex
 import tempfile
@@ -48,6 +49,8 @@ def work(folder: Path) -> Outcome:
     except ExperimenterError as error:
         _note_failure(repo, experiment, error)
         raise
+    if outcome.status not in ("queued", "completed"):
+        _save_what_slurm_said(StateFolder.of(repo), folder, experiment)
     if outcome.status != "queued":
         if outcome.experiment and spec["push_to"] is not None:
             from experimenter import share
@@ -55,6 +58,14 @@ def work(folder: Path) -> Outcome:
             share.push_unasked(repo, outcome.tag, settings, to=spec["push_to"])
         _forget(repo, outcome.tag)
     return outcome
+
+
+def _save_what_slurm_said(state: StateFolder, folder: Path, experiment: Experiment) -> None:
+    """Add to the log what Slurm has said of the job, as why it ends it."""
+    for file in folder.glob(f"{slurm.our_job_id()}_*.out"):
+        said = [line for line in file.read_text(errors="replace").splitlines() if line.startswith("slurmstepd")]
+        with contextlib.suppress(OSError), state.log(experiment.id).open("a") as log:
+            log.writelines(f"{visible(line)}\n" for line in said)
 
 
 def _note_failure(repo: Repo, experiment: Experiment, error: ExperimenterError) -> None:

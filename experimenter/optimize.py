@@ -20,7 +20,8 @@ from experimenter.keys import values_of
 from experimenter.params import nested
 from experimenter.query import as_number
 from experimenter.state import StateFolder, translated
-from experimenter.storable import dumps, merged
+from experimenter.storable import dotted, dumps, merged
+from experimenter.text import visible
 
 if TYPE_CHECKING:
     import optuna
@@ -144,7 +145,8 @@ class Study:
         experiment = store.find(self._known.repo, tag) if tag else None
         value = _number_of(experiment, self._goal.key) if experiment else None
         if experiment and value is None:
-            _log.warning("%s has no number under %s; its trial counts as failed", tag, self._goal.key)
+            there = ", ".join(visible(key) for key in dotted(experiment.results)) or "none"
+            _log.warning("%s has no number under %s (there are: %s); its trial failed", tag, self._goal.key, there)
         if value is None:
             self._study.tell(number, state=_failed(), skip_if_finished=True)
         else:

@@ -31,7 +31,12 @@ def take_up(repo: Repo, settings: Settings, queued: store.Experiment, **promised
         left.clear()
     with blocked():
         words = [str(word) for word in record.get("command", ())]
+        before = registry.share_of(repo, queued.tag)  # while it waited
         entry = registry.open_entry(repo, queued.name, words, now=names.moment_of(queued.tag), **promised)
+        if before and before.is_asked:
+            entry.share.ask()
+        if before and before.is_pushed:
+            entry.share.note_push()
         here = {"host": host(), "python": live.python(), "experimenter": __version__}
         started = record.with_(status="running", started=timestamp(datetime.now(UTC)), **here)
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experimenter import names
-from experimenter.entry import OPEN, RESERVE, Entry, Phase
+from experimenter.entry import OPEN, RESERVE, Entry, Phase, Share
 from experimenter.jobs import job_of
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
@@ -79,6 +79,14 @@ def entry_of(repo: Repo, tag: str) -> Entry | None:
     """Return the entry of an experiment, as it is now; nothing if it has none."""
     state = StateFolder.of(repo)
     return _entry_in(state, state.runs / names.id_of(tag))
+
+
+def share_of(repo: Repo, tag: str) -> Share | None:
+    """Return what is noted about the remote of one that runs, or waits for a cluster; nothing if it does neither."""
+    if entry := entry_of(repo, tag):
+        return entry.share
+    job = job_of(StateFolder.of(repo), tag)
+    return Share(job.share) if job and job.remote is None else None
 
 
 def is_alive(repo: Repo, tag: str) -> bool:

@@ -106,7 +106,7 @@ def run(
             for to in dict.fromkeys([options.push_to or "", *([""] if was_asked else [])]):
                 share.push_unasked(repo, outcome.experiment.tag, settings, to=to)
         elif was_pushed:
-            share.withdraw(repo, begun.experiment, settings)
+            share.withdraw(repo, begun.experiment.tag, settings)
     return outcome
 
 

@@ -125,24 +125,29 @@ def push(
 
 
 def _ask_for_end(repo: Repo, tag: str) -> bool:
-    """Let one that runs here be pushed at its end, too; say whether it runs."""
-    entry = registry.entry_of(repo, tag)
-    if entry:
-        entry.share.ask()
-    return entry is not None
+    """Let one that runs, or waits for a cluster, be pushed at its end, too; say whether it does."""
+    noted = registry.share_of(repo, tag)
+    if noted:
+        noted.ask()
+    return noted is not None
 
 
 def _follow(repo: Repo, remote: Remote, tags: Sequence[str], *, max_size_bytes: int) -> None:
     """Note what was sent as running; of those that have ended meanwhile tell the remote what has become of them."""
-    entries = {tag: registry.entry_of(repo, tag) for tag in tags}
-    for entry in filter(None, entries.values()):
-        entry.share.note_push()
-    ended = [tag for tag in tags if not registry.entry_of(repo, tag)]
+    for noted in filter(None, (registry.share_of(repo, tag) for tag in tags)):
+        noted.note_push()
+    ended = [tag for tag in tags if not registry.share_of(repo, tag)]
     left = [tag for tag in ended if store.find(repo, tag)]
     if left:
         push(repo, remote, left, max_size_bytes=max_size_bytes)
-    if gone := {tag: oid for tag, oid in remote.look().tags.items() if tag in set(ended) - set(left)} if ended else {}:
-        remote.delete([one for one in remote.records(gone).values() if not one.is_finished])
+    if gone := set(ended) - set(left):
+        _remove_unfinished(remote, gone)
+
+
+def _remove_unfinished(remote: Remote, tags: Collection[str]) -> None:
+    """Remove from a remote those of some tags that nobody will finish."""
+    theirs = {tag: oid for tag, oid in remote.look().tags.items() if tag in tags}
+    remote.delete([one for one in remote.records(theirs).values() if not one.is_finished])
 
 
 def push_one(repo: Repo, tag: str, settings: Settings, *, to: str | None = None) -> str:
@@ -188,13 +193,12 @@ def push_together(repo: Repo, tags: Sequence[str], settings: Settings, *, to: st
         _log.warning("%s was not pushed: %s", tag, shared.refused.get(tag, "another finished record is there"))
 
 
-def withdraw(repo: Repo, experiment: store.Experiment, settings: Settings) -> None:
+def withdraw(repo: Repo, tag: str, settings: Settings) -> None:
     """Remove what was pushed of one that ran, and has come to nothing, from the default remote; nothing is raised."""
-    tag = experiment.tag
     try:
         patience = Patience(until_s=time.monotonic() + settings.push_timeout_s)
         remote = Remote.of(repo, None, patience, is_pushed_to=True)
-        remote.delete([experiment])
+        _remove_unfinished(remote, [tag])
         _log.info("removed %s from %s", tag, visible(str(remote)))
     except (ExperimenterError, OSError, Interrupted) as error:
         _log.warning("%s was pushed while it ran, and was not removed there: %s", tag, error)

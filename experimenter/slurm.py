@@ -1,11 +1,13 @@
 """The door to Slurm: hands jobs over by submitit, and asks and cancels by Slurm's own commands."""
 
+import io
 import os
 import re
 import shlex
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,12 +83,13 @@ def submit(
         if count > 1:
             executor.parameters["map_count"] = count
         # Our words instead of a pickled function: a node may have nothing in common with us but Slurm.
-        with _outside_of_jobs():
+        with _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints there what it raises, too
             return str(executor._submit_command(shlex.join(words)).job_id)
     except (FailedJobError, FailedSubmissionError, ValueError, AssertionError) as error:
-        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = [visible(line.strip()) for line in str(error).splitlines() if line.strip()]
         reason = next((line for line in said if "error:" in line), said[-1] if said else "it said nothing")
-        raise NoSlurm(f"Slurm did not take the job: {visible(reason)}") from error
+        others = [line for line in said if "error:" in line and line != reason]
+        raise NoSlurm(f"Slurm did not take the job: {reason}", details=others) from error
 
 
 def drop_script(folder: Path, words: Sequence[str]) -> None:
@@ -150,13 +153,24 @@ def cancel(job_ids: Sequence[str], *, signal_name: str = "") -> None:
         _ask("scancel", *options, *job_ids[place : place + _IDS_AT_ONCE])
 
 
-def exit_code_of(job_id: str) -> int | None:
-    """Return how a job that has ended exited, as a shell has it; nothing if Slurm has forgotten it."""
-    found = re.search(r"\bExitCode=(\d+):(\d+)", _ask("scontrol", "show", "job", job_id) or "")
-    if not found:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a job ended: its exit status as a shell has it, its node, and there the file with what it put out."""
+
+    exit_code: int
+    node: str
+    output: str
+
+
+def ending_of(job_id: str) -> Ended | None:
+    """Return how a job ended; nothing if Slurm has forgotten it."""
+    answer = _ask("scontrol", "show", "job", job_id) or ""
+    ended = re.search(r"\bExitCode=(\d+):(\d+)", answer)
+    node, output = (re.search(rf"\b{key}=(.+)$", answer, re.MULTILINE) for key in ("BatchHost", "StdOut"))
+    if not (ended and node and output):
         return None
-    status, signum = map(int, found.groups())
-    return 128 + signum if signum else status
+    status, signum = map(int, ended.groups())
+    return Ended(exit_code=128 + signum if signum else status, node=node[1], output=output[1])
 
 
 def is_requeued() -> bool:

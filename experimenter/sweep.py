@@ -179,6 +179,7 @@ class _Work:
         """Say how far we are."""
         self.progress.is_ending = is_ending
         self.progress.running = len(slots.working)
+        self.progress.elsewhere = len(self._elsewhere)
         new = self.progress.done + self.progress.failed - self.progress.earlier
         left = self.progress.total - self.progress.done - self.progress.failed
         if new:

@@ -437,6 +437,13 @@ class TestEnding:
         until(lambda: not running(id_), what="the end")
 
         assert (tags(), gone()) == ([], True)
+        assert "DUE TO TIME LIMIT" in experimenter("logs", id_).stdout
+
+    def test_of_several_tasks_one_runs_the_command(self, repo: Path, tmp_path: Path) -> None:
+        words = ("--slurm", "tasks_per_node=2", "--wait", "--", "sh", "-c", f"echo x >> {tmp_path}/started; sleep 1")
+        done = experimenter("submit", *words)
+
+        assert (done.returncode, starts(tmp_path), record()["status"]) == (0, 1, "completed")
 
     def test_a_requeued_job_runs_the_same_code_again(self, repo: Path, tmp_path: Path) -> None:
         Path("code.txt").write_text("submitted")
@@ -548,7 +555,10 @@ class TestSweep:
         good = experimenter("sweep", "--engine", "slurm", "-p", "y=1,2", "--", "true").stdout.strip()
         assert experimenter("wait", good).returncode == 0
         again = experimenter(*words, "--wait", "--", "sh", "-c", script)
-        assert (again.returncode, again.stderr) == (1, f"Note: sweep {sweep}: 3 cells, 2 done already, 1 submitted\n")
+        first, last = again.stderr.splitlines()
+        assert (again.returncode, first) == (1, f"Note: sweep {sweep}: 3 cells, 2 done already, 1 submitted")
+        assert last == f"Note: sweep {sweep}: 2 of 3 cells done, 1 failed; the same line goes on with it"
+        assert [line.split()[1:] for line in again.stdout.splitlines()[1:]] == [["x", "s"], ["0", sweep], ["1", sweep]]
 
     @pytest.mark.parametrize("option", ["--fail-fast", "--sort=x", "--reverse", "--json", "-d"])
     def test_what_it_cannot_do_is_refused(self, repo: Path, option: str) -> None:
@@ -575,6 +585,15 @@ class TestSweep:
         assert here.returncode == 0, said
         assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
         assert (len(tags()), gone()) == (2, True)
+
+    def test_a_sweep_here_shows_that_it_waits(self, repo: Path, terminal: Callable[..., Terminal]) -> None:
+        line = ("-p", "x=1,2", "--", "true")
+        with busy():
+            experimenter("sweep", "--engine", "slurm", *line)
+            screen = terminal(EXPERIMENTER, "sweep", *line)
+            screen.expect("0/2 done, 0 running, 2 elsewhere")
+
+        assert screen.end() == 0
 
     def test_a_sweep_here_runs_what_the_cluster_has_lost(self, repo: Path, tmp_path: Path) -> None:
         line = ("-p", "x=1,2", "--", "sh", "-c", f"echo $EXPERIMENTER_PARAM_X >> {tmp_path}/ran")
@@ -686,6 +705,27 @@ class TestFromRemote:
 
         assert sh(f"git -C {team} rev-parse refs/tags/{tags()[0]}") == sh(f"git rev-parse refs/tags/{tags()[0]}")
 
+    @pytest.mark.parametrize("status", [0, 1])
+    def test_what_is_pushed_while_it_waits_is_followed(self, team: Path, status: int) -> None:
+        with busy():
+            id_ = submit(command=("sh", "-c", f"{RESULT}; exit {status}"))
+            experimenter("push", id_)
+            assert sh(f"git -C {team} tag").split() == tags()
+        experimenter("wait", id_)
+
+        def objects(of: str = ".") -> str:
+            return sh(f"git -C {of} for-each-ref --format='%(objectname)' refs/tags")
+
+        until(lambda: objects(str(team)) == objects() and (not objects()) == bool(status), what="the end there")
+
+    def test_what_is_pushed_while_it_waits_and_stopped_is_removed_there(self, team: Path) -> None:
+        with busy():
+            id_ = submit()
+            experimenter("push", id_)
+            experimenter("stop", id_)
+            assert (tags(), sh(f"git -C {team} tag")) == ([], "")
+            assert "it ended before its command started" in experimenter("logs", id_).stderr
+
     def test_the_status_of_a_command_that_failed_is_known(self, team: Path) -> None:
         done = experimenter("submit", "--from-remote", "--wait", "--", "sh", "-c", "exit 7")
 
@@ -711,14 +751,20 @@ class TestFromRemote:
         zeros = "0000000000000000000000000000000000000000"
         hook(team, "update", f"test $2 = {zeros} || exit 1")
         done = experimenter("submit", "--from-remote", "--wait", "--", "sh", "-c", RESULT)
-
-        assert (done.returncode, tags()) == (1, [])
-        assert "stays on origin" in done.stderr
+        (tag,) = tags()
         (out,) = node.glob("*.out")
-        kept = re.search(r"it stays on \S+: git -C (\S+) push --force \S+ (refs/tags/\S+)", out.read_text())
-        assert kept
-        assert '"x": 1' in sh(f"git -C {kept[1]} cat-file tag {kept[2]}")
-        assert not list(node.glob("*.sh"))
+
+        assert done.returncode == 1
+        where = f"{out} on {os.uname().nodename}"
+        assert f"the result of {tag} was not taken by origin; {where} says how to send it\n" in done.stderr
+        assert where in experimenter("logs", done.stdout.strip()).stdout
+        assert (record()["status"], gone(), list(node.glob("*.sh"))) == ("queued", True, [])
+        (team / "hooks/update").unlink()
+        send = re.search(r"it stays on \S+: (git -C .*)", out.read_text())
+        assert send
+        sh(send[1])
+        experimenter("pull")
+        assert (record()["status"], record()["results"]) == ("completed", {"x": 1})
 
     def test_a_sweep_takes_its_cells_from_there(self, team: Path) -> None:
         done = experimenter(

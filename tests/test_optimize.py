@@ -115,7 +115,8 @@ def test_a_failed_trial_is_told_as_failed_and_counts(monkeypatch: pytest.MonkeyP
 def test_a_result_that_is_no_number_is_told(key: str) -> None:
     done = sweep(*GRID, "--optimize", key, "--minimize", "--trials", "1", command=COMMAND)
 
-    assert f"has no number under {key}; its trial counts as failed" in done.stderr
+    assert f"has no number under {key} (there are: loss, text); its trial failed" in done.stderr
+    assert done.stderr.endswith("0 of 1 cells done, 1 failed\n")  # the same line would run nothing more
     assert [trial.state.name for trial in trials_of(sweep_id(done))] == ["FAIL"]
 
 

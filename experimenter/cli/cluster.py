@@ -1,5 +1,6 @@
 """Commands for a cluster: submit, and what its jobs run on their nodes."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ from experimenter.cli.main import find_current_repo, settle_leftovers, speak
 from experimenter.cli.run import CommandAtEnd, options_of, parameters_of, with_run_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from experimenter.cells import Identities, Plan, Source
+    from experimenter.plumbing import Repo
 
 SLURM_OPTIONS = [
     click.option(
@@ -128,7 +130,23 @@ def submit_sweep(
     sys.stdout.flush()
     if not wait:
         return 0
-    return wait_for_end(repo, known.sweep, meanwhile=while_waiting(repo, known.sweep))
+    status = wait_for_end(repo, known.sweep, meanwhile=while_waiting(repo, known.sweep))
+    _print_end(repo, plan, known, cells.keys)
+    return status
+
+
+def _print_end(repo: "Repo", plan: "Plan", known: "Identities", keys: "Sequence[str]") -> None:
+    """Print the table of the cells that are done, and how many are not, as at the end of a sweep here."""
+    from experimenter.cells import Progress
+    from experimenter.cli.sweep import print_table
+    from experimenter.render.sweep import end_line
+
+    tags = known.done(set(keys))
+    found = [tags[key] for key in keys if key in tags]
+    if found:
+        print_table(repo, found, plan)
+    progress = Progress(sweep=known.sweep, total=len(keys), done=len(found), failed=len(keys) - len(found))
+    click.echo(f"Note: {end_line(progress)}", err=True)
 
 
 def _check_options(given: dict[str, Any]) -> None:
@@ -145,6 +163,8 @@ def _check_options(given: dict[str, Any]) -> None:
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 def job_command(folder: Path | None, first: str | None, keep: bool) -> int:
     """Run, on a node, the experiment of the job that we are in."""
+    if os.environ.get("SLURM_PROCID", "0") != "0":  # the command is one, and may itself use the other tasks
+        return 0
     speak()
     from experimenter.node import work, work_from_remote
 

@@ -273,8 +273,8 @@ def _run(
     if as_json:
         print_array(each(repo, {tag: ref(tag) for tag in tags}))
     elif tags:
-        _print_table(repo, tags, plan)
-    click.echo(f"Note: {end_line(outcome.progress)}", err=True)
+        print_table(repo, tags, plan)
+    click.echo(f"Note: {end_line(outcome.progress, is_study=optimized is not None)}", err=True)
     if outcome.best and optimized:
         from experimenter.render.sweep import best_line
 
@@ -284,7 +284,7 @@ def _run(
     return 0 if outcome.progress.is_good else 1
 
 
-def _print_table(repo: Any, tags: Sequence[str], plan: "Plan") -> None:
+def print_table(repo: Any, tags: Sequence[str], plan: "Plan") -> None:
     """Print the first of some experiments: of ten thousand nobody sees more, and they take 100 MB."""
     from experimenter.render.experiments import table_of
     from experimenter.render.sweep import columns_for

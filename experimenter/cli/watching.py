@@ -90,7 +90,7 @@ class Bar(Lines):
         from experimenter.render.sweep import bar, cut
 
         self._clear()
-        if not progress.running:
+        if not (progress.running or progress.elsewhere):
             return
         width = get_terminal_size().columns
         lines = [bar(progress, width), *([cut(self._last, width)] if self._last else [])]

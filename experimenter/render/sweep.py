@@ -45,13 +45,14 @@ def best_line(best: Experiment, key: str, axes: Sequence[tuple[str, ...]]) -> st
     return f"the best is {best.id}: {visible(key)}={value} with {which}; again: experimenter rerun {best.id}"
 
 
-def end_line(progress: Progress) -> str:
-    """Return how a sweep ended."""
+def end_line(progress: Progress, *, is_study: bool = False) -> str:
+    """Return how a sweep ended; one that `is_study` does not run again what has failed."""
     left = progress.total - progress.done - progress.failed
     counts = [f"{progress.done:,} of {progress.total:,} cells done"]
     counts += [f"{progress.failed:,} failed"] if progress.failed else []
     counts += [f"{left:,} not run"] if left > 0 else []
-    hint = "" if progress.is_good else "; the same line goes on with it"
+    is_over = progress.is_good or (is_study and left <= 0)
+    hint = "" if is_over else "; the same line goes on with it"
     return f"sweep {progress.sweep}: {', '.join(counts)}{hint}"
 
 
@@ -71,7 +72,8 @@ def bar(progress: Progress, width: int) -> str:
     left = f", {duration(progress.left_s)} left" if progress.left_s is not None and ended < progress.total else ""
     left = ", stopping" if progress.is_ending else left
     failed = f", {progress.failed} failed" if progress.failed else ""
-    counts = f"{progress.done}/{progress.total} done{failed}, {progress.running} running{left}"
+    elsewhere = f", {progress.elsewhere} elsewhere" if progress.elsewhere else ""
+    counts = f"{progress.done}/{progress.total} done{failed}, {progress.running} running{elsewhere}{left}"
     return cut(f"[{'#' * filled}{'.' * (_BAR - filled)}] {counts}", width)
 
 
