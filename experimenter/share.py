@@ -41,7 +41,6 @@ class Shared:
     """
 
     remote: str
-    is_default: bool
     tags: Sequence[str] = ()
     conflicts: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -88,7 +87,8 @@ def push(
     at its end. Of two different finished ones both stay, and the tag is a conflict. Raises PushTooLarge, before
     anything leaves, if the new files are larger than `max_size_bytes`, and RemoteFailed.
     """
-    running = [] if is_dry or not remote.is_default else [tag for tag in tags or () if _ask_for_end(repo, tag)]
+    is_followed = tags is not None and not is_dry and remote.is_default
+    running = [tag for tag in tags or () if is_followed and _ask_for_end(repo, tag)]
     sent: dict[str, None] = {}
     refused: dict[str, str] = {}
     weight = 0, 0
@@ -115,7 +115,6 @@ def push(
     _follow(repo, remote, [tag for tag in running if tag in sent], max_size_bytes=max_size_bytes)
     return Shared(
         remote=str(remote),
-        is_default=remote.is_default,
         tags=plan.tags if is_dry else list(sent),
         conflicts=plan.conflicts,
         refused=refused,
@@ -234,7 +233,7 @@ def pull(repo: Repo, remote: Remote) -> Shared:
                 replaced.append(tag)
             except (RefMoved, RefExists):  # it has just been finished here
                 conflicts[tag] = theirs_is.tag_object
-    return Shared(remote=str(remote), is_default=remote.is_default, tags=[*new, *replaced], conflicts=conflicts)
+    return Shared(remote=str(remote), tags=[*new, *replaced], conflicts=conflicts)
 
 
 def _plan(repo: Repo, remote: Remote, theirs: Theirs, wanted: Sequence[str] | None, *, leave: Sequence[str]) -> _Plan:

@@ -11,6 +11,7 @@ from experimenter.cli.main import find_current_repo, speak
 from experimenter.cli.printing import patience, print_json
 
 if TYPE_CHECKING:
+    from experimenter.remote import Remote
     from experimenter.share import Shared
 
 
@@ -45,7 +46,8 @@ def push_command(experiments: tuple[str, ...], name: str | None, dry_run: bool, 
     tags = [one.tag for one in named(repo, *experiments)] if experiments else None
     remote = Remote.of(repo, name, patience(), is_pushed_to=True)
     shared = share.push(repo, remote, tags, max_size_bytes=settings.max_push_size_bytes, is_dry=dry_run)
-    return _tell(shared, "to push to" if dry_run else "pushed to", as_json=as_json, is_listed=dry_run, has_size=True)
+    what = "to push to" if dry_run else "pushed to"
+    return _tell(shared, remote, what, as_json=as_json, is_listed=dry_run, has_size=True)
 
 
 @click.command("pull")
@@ -67,11 +69,12 @@ def pull_command(name: str | None, as_json: bool) -> int:
     from experimenter.remote import Remote
 
     repo = find_current_repo()
-    shared = share.pull(repo, Remote.of(repo, name, patience()))
-    return _tell(shared, "pulled from", as_json=as_json, is_listed=False, has_size=False)
+    remote = Remote.of(repo, name, patience())
+    shared = share.pull(repo, remote)
+    return _tell(shared, remote, "pulled from", as_json=as_json, is_listed=False, has_size=False)
 
 
-def _tell(shared: "Shared", what: str, *, as_json: bool, is_listed: bool, has_size: bool) -> int:
+def _tell(shared: "Shared", remote: "Remote", what: str, *, as_json: bool, is_listed: bool, has_size: bool) -> int:
     """Say what was shared, and what was not; return our exit status."""
     from experimenter.text import visible
 
@@ -82,27 +85,27 @@ def _tell(shared: "Shared", what: str, *, as_json: bool, is_listed: bool, has_si
             click.echo(tag)
         click.echo(f"{_counted(shared.tags)} {what} {visible(shared.remote)}{_sized(shared) if has_size else ''}")
     for tag, theirs in shared.conflicts.items():
-        click.echo("\n".join(_conflict(tag, theirs, shared)), err=True)
+        click.echo("\n".join(_conflict(tag, theirs, remote)), err=True)
     for tag, reason in shared.refused.items():
         hint = "; this clone is, and 'git fetch --unshallow' completes it" if "shallow update" in reason else ""
         click.echo(f"Error: {tag}: {visible(reason)}{hint}", err=True)
     return 1 if shared.conflicts or shared.refused else 0
 
 
-def _conflict(tag: str, theirs: str, shared: "Shared") -> list[str]:
+def _conflict(tag: str, theirs: str, remote: "Remote") -> list[str]:
     """Return what there is to say of a conflict, and the ways out of it."""
     from shlex import quote
 
     from experimenter import names, store
     from experimenter.text import visible
 
-    ref, remote = store.ref(tag), quote(visible(shared.remote))
-    pull = "experimenter pull" if shared.is_default else f"experimenter pull --remote {remote}"
+    ref, place = store.ref(tag), quote(visible(str(remote)))
+    pull = "experimenter pull" if remote.is_default else f"experimenter pull --remote {place}"
     return [
         f"Error: {tag}: finished differently on both sides; both stay",
         f"  to see theirs:  git cat-file tag {theirs}",
         f"  to take theirs: experimenter rm --yes {names.id_of(tag)} && {pull}",
-        f"  to send yours:  git push --force-with-lease={ref}:{theirs} {remote} {ref}",
+        f"  to send yours:  git push --force-with-lease={ref}:{theirs} {place} {ref}",
     ]
 
 
