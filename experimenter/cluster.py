@@ -182,8 +182,8 @@ def _settle(repo: Repo, job: Job, *, keep: bool = False, status: str = "interrup
     experiment = store.find(repo, job.tag)
     is_lost = experiment is not None and not experiment.is_finished
     if is_lost and ended and _is_on_node(ended):
-        where = f"{ended.output} on {ended.node}"
-        _log.warning("the result of %s was not taken by %s; %s says how to send it", job.tag, job.remote, where)
+        said = "the result of %s was not taken by %s; %s says how to send it"
+        _log.warning(said, job.tag, job.remote, ended.output)
     elif experiment and is_lost:
         experiment = _give_up(repo, job, experiment, settings, keep=keep, status=status)
     if is_lost or not ending_of(repo, job.tag):
@@ -219,7 +219,7 @@ def _tell_where(repo: Repo, job: Job, ended: slurm.Ended | None) -> None:
     """Tell, in place of the log, where the output of one is that ran where it shares nothing with us."""
     if ended:
         with StateFolder.of(repo).log(job.id).open("a") as log:
-            log.write(f"experimenter: the output of the job {job.job_id} is {ended.output} on {ended.node}\n")
+            log.write(f"experimenter: the output of the job {job.job_id} is {ended.output}\n")
 
 
 def _note_fate(repo: Repo, job: Job) -> None:

@@ -155,10 +155,9 @@ def cancel(job_ids: Sequence[str], *, signal_name: str = "") -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a job ended: its exit status as a shell has it, its node, and there the file with what it put out."""
+    """How a job ended: its exit status as a shell has it, and the file with its output, with the node that has it."""
 
     exit_code: int
-    node: str
     output: str
 
 
@@ -170,7 +169,7 @@ def ending_of(job_id: str) -> Ended | None:
     if not (ended and node and output):
         return None
     status, signum = map(int, ended.groups())
-    return Ended(exit_code=128 + signum if signum else status, node=node[1], output=output[1])
+    return Ended(exit_code=128 + signum if signum else status, output=f"{output[1]} on {node[1]}")
 
 
 def is_requeued() -> bool:
