@@ -29,11 +29,12 @@ def mark(repo: Path) -> Iterator[str]:
 
 
 def bearing(word: str) -> list[psutil.Process]:
-    """Return the living processes with that word in their command line."""
+    """Return the living processes with that word in their command line, but for a wrapper, which ends after them."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
-        if process.info["status"] != psutil.STATUS_ZOMBIE and any(word in one for one in words):
+        is_dead = process.info["status"] == psutil.STATUS_ZOMBIE
+        if not is_dead and EXPERIMENTER not in words and any(word in one for one in words):
             found.append(process)
     return found
 
