@@ -50,7 +50,7 @@ def work(folder: Path) -> Outcome:
         _note_failure(repo, experiment, error)
         raise
     if outcome.status not in ("queued", "completed"):
-        _save_what_slurm_said(StateFolder.of(repo), folder, experiment)
+        _note_why_it_ends(StateFolder.of(repo), folder, experiment)
     if outcome.status != "queued":
         if outcome.experiment and spec["push_to"] is not None:
             from experimenter import share
@@ -60,7 +60,7 @@ def work(folder: Path) -> Outcome:
     return outcome
 
 
-def _save_what_slurm_said(state: StateFolder, folder: Path, experiment: Experiment) -> None:
+def _note_why_it_ends(state: StateFolder, folder: Path, experiment: Experiment) -> None:
     """Add to the log what Slurm has said of the job, as why it ends it."""
     for file in folder.glob(f"{slurm.our_job_id()}_*.out"):
         said = [line for line in file.read_text(errors="replace").splitlines() if line.startswith("slurmstepd")]
