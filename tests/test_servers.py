@@ -177,6 +177,14 @@ def test_a_wrong_password_is_an_error_that_shows_none(http: Server) -> None:
 
 
 @needs("lighttpd")
+def test_a_password_that_nobody_can_be_asked_for_is_told(http: Server) -> None:
+    scheme, _, rest = http.url.partition("://")
+    done = experimenter("run", "--push", f"{scheme}://{rest.rpartition('@')[2]}", "--", "true")
+
+    assert (done.returncode, "it wants a password, and no terminal is here to ask for it" in done.stderr) == (0, True)
+
+
+@needs("lighttpd")
 def test_a_server_that_goes_away_half_way_loses_nothing(http: Server) -> None:
     kill = f"import os, signal\nos.kill({http.process.pid}, signal.SIGKILL)\nos._exit(1)\n"
     hook(http.bare, "pre-receive", f"#!{sys.executable}\n{kill}")

@@ -650,3 +650,34 @@ def test_a_block_without_results_has_nothing_to_push(team: Path) -> None:
         pass
     with pytest.raises(NotShared, match="is gone, so that there is nothing to push"):
         logger.push()
+
+
+def test_a_shallow_clone_that_a_remote_does_not_take_is_told_the_way_out(team: Path, tmp_path: Path) -> None:
+    sh("echo two > train.py; git commit -qam two; git push -q origin main")
+    sh(f"git clone -q --depth 1 file://{team} {tmp_path}/shallow; git init -q --bare {tmp_path}/empty.git")
+    run("a", cwd=tmp_path / "shallow")
+
+    done = experimenter("push", "--remote", f"{tmp_path}/empty.git", cwd=tmp_path / "shallow")
+
+    assert (done.returncode, "'git fetch --unshallow' completes it" in done.stderr) == (1, True)
+
+
+def test_a_submodule_whose_commit_is_not_here_is_named(team: Path, colleague: Path, tmp_path: Path) -> None:
+    make_repo(tmp_path / "library")
+    allow = "-c protocol.file.allow=always"
+    sh(f"git {allow} submodule --quiet add {tmp_path}/library sub; git commit -qm sub; git push -q origin main")
+    sh(f"git pull -q; git {allow} submodule --quiet update --init", cwd=colleague)
+    sh("cd sub; echo new > new; git add new; git commit -qm new")
+    run("a")
+    experimenter("push")
+    experimenter("pull", cwd=colleague)
+
+    done = experimenter("checkout", "a", str(tmp_path / "place"), cwd=colleague)
+
+    assert (done.returncode, (tmp_path / "place").exists()) == (1, False)
+    assert done.stderr.startswith("Error: the submodule sub here lacks the commit ")
+
+
+def test_whether_a_block_pushes_is_true_or_false() -> None:
+    with pytest.raises(TypeError, match="push is True or False"):
+        ExperimentLogger("a", {}, push="lab")  # type: ignore[arg-type]
