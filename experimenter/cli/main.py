@@ -1,6 +1,7 @@
 """The command `experimenter` itself: its own options, and the one place where errors become text and exit statuses."""
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -122,6 +123,7 @@ def main() -> NoReturn:
         status = 128 + interrupt.signum  # the first process of a container does not die of signals
     except (click.ClickException, ExperimenterError, OSError) as error:
         status = _fail(error)
+    gc.freeze()  # else the interpreter's end walks through all that goes with it anyway
     sys.exit(status if isinstance(status, int) else 0)
 
 
