@@ -1,4 +1,8 @@
-"""Jobs on a real Slurm: one node, started for these tests without systemd, cgroups and an accounting database."""
+"""Jobs on a real Slurm, started for these tests without systemd, cgroups and an accounting database.
+
+It has two nodes: one with a host name of its own (uts_namespaces(7)), where most jobs run as on a real cluster, whose
+processes nobody sees from where they were submitted; and this host.
+"""
 
 import json
 import os
@@ -32,17 +36,16 @@ CONFIGURATION = """
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={place}/munge/socket
 CredType=cred/munge
 StateSaveLocation={place}/state
-SlurmdSpoolDir={place}/spool
+SlurmdSpoolDir={place}/spool-%n
 SlurmctldPidFile={place}/slurmctld.pid
-SlurmdPidFile={place}/slurmd.pid
+SlurmdPidFile={place}/slurmd-%n.pid
 SlurmctldLogFile={place}/slurmctld.log
-SlurmdLogFile={place}/slurmd.log
+SlurmdLogFile={place}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -58,27 +61,32 @@ JobAcctGatherType=jobacct_gather/none
 KillWait=5
 ReturnToService=2
 MailProg=/bin/true
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
-PartitionName=patient Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
-PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+NodeName={node} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cpus} RealMemory=1000 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs={cpus} RealMemory=1000 State=UNKNOWN
+PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=patient Nodes={node} MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes={node} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=here Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=both Nodes={node},{host} MaxTime=INFINITE State=UP PriorityTier=1
 """
+NODE = "node1"
 RESULT = 'echo EXPERIMENTER_RESULTS "{\\"x\\": 1}"'
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Slurm of one node; the value is its configuration file."""
+    """A Slurm of two nodes; the value is its configuration file."""
     assert not MISSING, f"not installed: {', '.join(MISSING)}"
     place = tmp_path_factory.mktemp("slurm")
-    for folder in ("munge", "state", "spool"):
+    for folder in ("munge", "state"):
         (place / folder).mkdir(mode=0o700)
     (place / "munge/key").write_bytes(os.urandom(128))
     (place / "munge/key").chmod(0o400)
     settings = {
         "host": os.uname().nodename.partition(".")[0],
         "place": place,
-        "ports": free_ports(2),
+        "node": NODE,
+        "ports": free_ports(3),
         "cpus": os.cpu_count(),
     }
     (place / "slurm.conf").write_text(CONFIGURATION.format(**settings))
@@ -96,14 +104,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             ["munged", "--foreground", "--force", *files, f"--seed-file={munge}/seed"],
             ["slurmctld", "-D"],
             ["slurmd", "-D"],
+            ["unshare", "--uts", "sh", "-c", f"hostname {NODE} && exec slurmd -D"],
         ):
             daemons.append(subprocess.Popen(words, env=env, stdout=out, stderr=out))
             if words[0] == "munged":
                 until((munge / "socket").exists, what="munged")
     try:
         until(
-            lambda: b"idle" in subprocess.run(["sinfo", "-h", "-o", "%T"], env=env, capture_output=True).stdout,
-            what="the node",
+            lambda: subprocess.run(["sinfo", "-h", "-N", "-p", "both", "-o", "%T"], env=env, capture_output=True).stdout
+            == b"idle\nidle\n",
+            what="the nodes",
         )
         yield place / "slurm.conf"
         subprocess.run(["scancel", "--user=root"], env=env)
@@ -218,7 +228,7 @@ class TestSubmit:
         ended = record()
         assert (ended["status"], ended["results"], ended["parameters"]) == ("completed", {"x": 1}, {"lr": 0.1})
         assert ended["submitted"] < ended["started"] < ended["finished"]
-        assert ended["host"] == os.uname().nodename
+        assert ended["host"] == NODE
         assert gone()
         assert sh("git worktree list").count("\n") == 1
         assert experimenter("-c", ended["code"]["commit"], "--json").stdout.count(id_) == 1
@@ -390,7 +400,7 @@ class TestEnding:
 
     def test_a_command_that_outlives_its_job_is_not_lost(self, tmp_path: Path) -> None:
         script = f"echo x >> {tmp_path}/started; until test -e {tmp_path}/go; do sleep 0.1; done; echo '{{\"a\": 1}}' > $EXPERIMENTER_RESULTS_FILE"
-        id_ = submit(command=("sh", "-c", script))
+        id_ = submit("--slurm", "partition=here", command=("sh", "-c", script))
         until((tmp_path / "started").exists, what="the start")
         until(lambda: running(id_).get("pid"), what="the record of it")
         job = job_id(id_)
@@ -565,6 +575,17 @@ class TestSweep:
         done = experimenter("sweep", "--engine", "slurm", option, "-p", "x=1,2", "--", "true")
 
         assert (done.returncode, "--engine slurm: no " in done.stderr, tags()) == (2, True, [])
+
+    def test_cells_run_on_several_nodes_at_once(self, repo: Path, tmp_path: Path) -> None:
+        both = f"touch {tmp_path}/$EXPERIMENTER_PARAM_X; until test -e {tmp_path}/1 -a -e {tmp_path}/2; do sleep 0.1; done"
+        words = ("--slurm", "partition=both", "--slurm", "exclusive=true", "--wait", "-p", "x=1,2")
+        done = experimenter("sweep", "--engine", "slurm", *words, "--", "sh", "-c", f"{both}; {RESULT}")
+
+        assert done.returncode == 0, done.stderr
+        records = [record(tag) for tag in tags()]
+        assert {one["host"] for one in records} == {NODE, os.uname().nodename}
+        assert len({one["code"]["commit"] for one in records}) == 1
+        assert (experimenter("list").stderr, gone()) == ("", True)
 
     def test_two_equal_submissions_at_once_share_the_cells(self, repo: Path) -> None:
         words = ("sweep", "--engine", "slurm", "--wait", "-p", "x=range(4)", "--", "true")
@@ -755,7 +776,7 @@ class TestFromRemote:
         (out,) = node.glob("*.out")
 
         assert done.returncode == 1
-        where = f"{out} on {os.uname().nodename}"
+        where = f"{out} on {NODE}"
         assert f"the result of {tag} was not taken by origin; {where} says how to send it\n" in done.stderr
         assert where in experimenter("logs", done.stdout.strip()).stdout
         assert (record()["status"], gone(), list(node.glob("*.sh"))) == ("queued", True, [])
