@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from experimenter import leftovers, live, locks, names, registry, store
+from experimenter import leftovers, live, locks, names, registry, store, sweeps
 from experimenter.entry import Entry, Phase
 from experimenter.errors import ExperimenterError
 from experimenter.plumbing import Repo, config
@@ -19,7 +19,7 @@ _log = logging.getLogger("experimenter")
 
 
 def settle(repo: Repo) -> None:
-    """Settle every experiment of this host and user that was left behind, and remove what was half made or removed.
+    """Settle what this host and user left behind: experiments, what was half made or removed, workers of sweeps.
 
     Results that were written are rescued into the tag, otherwise the tag goes; what was done is told. Nothing is raised
     where the repository can't be written.
@@ -32,6 +32,8 @@ def settle(repo: Repo) -> None:
                 for entry in [*_broken(repo, state), *leftovers.abandoned(repo)]:
                     _try_to_settle(repo, entry, settings)
                 leftovers.sweep(state)
+        if sweeps.left_behind(repo):
+            sweeps.clear(repo)
     except (ExperimenterError, OSError) as error:
         _log.warning("what a crash left behind could not be settled: %s", error)
 

@@ -92,7 +92,7 @@ class StateFolder:
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, or has left something behind. Cheap."""
-        is_still = not self.linked.exists() and not self.jobs.exists()
+        is_still = not (self.linked.exists() or self.jobs.exists() or any(self.sweeps.glob("*/")))
         try:
             return is_still and not any(os.scandir(self.runs))
         except FileNotFoundError:

@@ -116,7 +116,6 @@ def _code_state(
 ) -> Iterator[tuple[Worker, int, dict[str, Any]]]:
     """Store the code state and join the sweep for the body: give the worker, its place in the journal, and the code."""
     state = StateFolder.of(repo)
-    sweeps.clear(repo)
     folder = sweeps.begin(state)
     try:
         with interruptible():

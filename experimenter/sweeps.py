@@ -1,6 +1,7 @@
 """Sweeps that are alive: who works on one, what has become of its cells, and that nobody else runs one of them."""
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,7 +129,9 @@ def wait_for_end(
     started_s = time.monotonic()
     while goes_on(repo, sweep):
         if timeout_s is not None and time.monotonic() - started_s > timeout_s:
-            raise NotStopped(f"the sweep {sweep} does not end; 'experimenter ps' shows its process")
+            places = {one.host for one in workers(repo) if one.sweep == sweep and one.is_elsewhere}
+            where = f" on {', '.join(sorted(places))}; 'experimenter ps' there" if places else "; 'experimenter ps'"
+            raise NotStopped(f"the sweep {sweep} does not end{where} shows its process")
         meanwhile()
         time.sleep(_LOOK_AGAIN_S)
     ending = dict(read_object(StateFolder.of(repo).ending(sweep)) or {})
@@ -205,18 +208,24 @@ def is_stopped(worker: Worker) -> bool:
     return (worker.folder.parent / _STOPPED).exists()
 
 
-def clear(repo: Repo) -> None:
-    """Remove what workers left here that were killed."""
+def left_behind(repo: Repo) -> list[Path]:
+    """Return the folders of our workers that were killed on this host; not while cells run, which may be in one."""
     state = StateFolder.of(repo)
-    if not state.sweeps.exists():
-        return
-    with _locked(state):
-        for folder in [path for path in state.sweeps.glob("*/*") if path.is_dir()]:
+    dead = []
+    for folder in state.sweeps.glob("*/*"):
+        with contextlib.suppress(FileNotFoundError):  # it has just gone
             worker = Worker.read(state, folder)
-            if (worker is None or not worker.is_alive) and not cells(repo, folder.parent.name):  # which may be in it
-                _remove(state, folder)
-        for unborn in registry.given_up(state.sweeps):
-            remove_tree(unborn)
+            if not (worker and worker.is_alive) and folder.is_dir() and folder.stat().st_uid == os.geteuid():
+                dead.append(folder)
+    return [folder for folder in dead if not cells(repo, folder.parent.name)] + registry.given_up(state.sweeps)
+
+
+def clear(repo: Repo) -> None:
+    """Remove what was `left_behind`. Raises StateUnwritable."""
+    state = StateFolder.of(repo)
+    with _locked(state):
+        for folder in left_behind(repo):
+            _remove(state, folder)
 
 
 def _make(state: StateFolder) -> None:
@@ -228,8 +237,7 @@ def _remove(state: StateFolder, folder: Path) -> None:
     for tree in folder.glob(state.work_tree_name("*")):
         state.remove_linked(tree.name.removeprefix(state.work_tree_name("")))
     remove_tree(folder)
-    others = [path for path in folder.parent.iterdir() if path.is_dir()]
-    if not others:
+    if folder.parent != state.sweeps and not any(path.is_dir() for path in folder.parent.iterdir()):
         remove_tree(folder.parent)
 
 

@@ -111,8 +111,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 until((munge / "socket").exists, what="munged")
     try:
         until(
-            lambda: subprocess.run(["sinfo", "-h", "-N", "-p", "both", "-o", "%T"], env=env, capture_output=True).stdout
-            == b"idle\nidle\n",
+            lambda: (
+                subprocess.run(["sinfo", "-h", "-N", "-p", "both", "-o", "%T"], env=env, capture_output=True).stdout
+                == b"idle\nidle\n"
+            ),
             what="the nodes",
         )
         yield place / "slurm.conf"
@@ -577,7 +579,9 @@ class TestSweep:
         assert (done.returncode, "--engine slurm: no " in done.stderr, tags()) == (2, True, [])
 
     def test_cells_run_on_several_nodes_at_once(self, repo: Path, tmp_path: Path) -> None:
-        both = f"touch {tmp_path}/$EXPERIMENTER_PARAM_X; until test -e {tmp_path}/1 -a -e {tmp_path}/2; do sleep 0.1; done"
+        both = (
+            f"touch {tmp_path}/$EXPERIMENTER_PARAM_X; until test -e {tmp_path}/1 -a -e {tmp_path}/2; do sleep 0.1; done"
+        )
         words = ("--slurm", "partition=both", "--slurm", "exclusive=true", "--wait", "-p", "x=1,2")
         done = experimenter("sweep", "--engine", "slurm", *words, "--", "sh", "-c", f"{both}; {RESULT}")
 
@@ -607,12 +611,17 @@ class TestSweep:
         assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2"]
         assert (len(tags()), gone()) == (2, True)
 
-    def test_a_sweep_here_shows_that_it_waits(self, repo: Path, terminal: Callable[..., Terminal]) -> None:
+    @pytest.mark.parametrize(
+        ("pipe", "shown"), [("", "0/2 done, 0 running, 2 elsewhere"), ("| cat", "Note: waits for 2 cells elsewhere")]
+    )
+    def test_a_sweep_here_shows_that_it_waits(
+        self, repo: Path, terminal: Callable[..., Terminal], pipe: str, shown: str
+    ) -> None:
         line = ("-p", "x=1,2", "--", "true")
         with busy():
             experimenter("sweep", "--engine", "slurm", *line)
-            screen = terminal(EXPERIMENTER, "sweep", *line)
-            screen.expect("0/2 done, 0 running, 2 elsewhere")
+            screen = terminal("sh", "-c", f"{EXPERIMENTER} sweep {' '.join(line)} 2>&1 {pipe}")
+            screen.expect(shown)
 
         assert screen.end() == 0
 

@@ -13,6 +13,9 @@ import psutil
 import pytest
 
 from conftest import EXPERIMENTER, Terminal, experimenter, sh, tags, until
+from experimenter import sweeps
+from experimenter.errors import NotStopped
+from experimenter.plumbing import find_repo
 
 # Notes that it ran, and gives a result. Its parameters are `lr` and `seed`.
 SCRIPT = """
@@ -390,6 +393,19 @@ class TestEnding:
         assert len(tags()) == 6
         assert said.count("was run elsewhere, or before") == 2
 
+    def test_what_goes_on_elsewhere_is_left_alone_and_named(self, repo: Path, tmp_path: Path) -> None:
+        with sleepers(tmp_path):
+            (file,) = Path(".git/experimenter/sweeps").glob("*/*/pid.json")
+            own = file.read_text()
+            file.write_text(own.replace(f'"{os.uname().nodename}"', '"another"'))
+            id_ = file.parent.parent.name
+            shown = experimenter("ps").stdout
+            with pytest.raises(NotStopped, match=f"{id_} does not end on another; 'experimenter ps' there shows"):
+                sweeps.wait_for_end(find_repo(repo), id_, timeout_s=0)
+            (tmp_path / "release").touch()
+
+        assert re.search(rf"^{id_} .* another ", shown, re.MULTILINE)
+
     def test_two_equal_sweeps_at_once_share_the_cells(self, ran: Callable[[], list[str]]) -> None:
         words = [EXPERIMENTER, "sweep", "-j", "2", "-p", "seed=range(20)", "--", sys.executable, "train.py"]
         both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -538,7 +554,7 @@ class TestIsolated:
             started.kill()
             (tmp_path / "release").touch()
         until(lambda: experimenter("ps").stderr == "Note: nothing runs here\n", what="the end of the cells")
-        sweep("-p", "x=1", command=("true",))
+        experimenter("list")
 
         assert sh("git worktree list").count("\n") == 1
         assert [path.name for path in Path(".git/experimenter/sweeps").iterdir()] == ["lock"]

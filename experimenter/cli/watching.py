@@ -31,6 +31,7 @@ class Lines:
     def __init__(self, repo: Any, plan: "Plan") -> None:
         self._repo = repo
         self._plan = plan
+        self._is_waiting = False
 
     def began(self, progress: "Progress") -> None:
         """Say which sweep it is."""
@@ -48,7 +49,11 @@ class Lines:
         logging.getLogger("experimenter").warning("%s", warning)
 
     def goes_on(self, progress: "Progress") -> None:
-        """Print nothing."""
+        """Say once that only cells are left that others run."""
+        if progress.elsewhere and not (progress.running or self._is_waiting):
+            self._is_waiting = True
+            cells = "1 cell" if progress.elsewhere == 1 else f"{progress.elsewhere:,} cells"
+            _print(f"Note: waits for {cells} elsewhere; 'experimenter ps' shows where")
 
     def lines(self, ended: "Ended", progress: "Progress") -> Sequence[str]:
         """Return what there is to say of a cell that has ended."""
