@@ -46,12 +46,13 @@ class Theirs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """A remote repository by the name that git knows it by, a path or a URL."""
+    """A remote repository by the name that git knows it by, a path or a URL; `place` is where it is spoken with."""
 
     repo: Repo
     name: str
     place: str
     patience: Patience
+    is_pushed_to: bool = False
 
     @classmethod
     def of(cls, repo: Repo, name: str | None, patience: Patience, *, is_pushed_to: bool = False) -> Self:
@@ -70,7 +71,8 @@ class Remote:
             raise RemoteFailed(
                 f"{without_credentials(chosen)} is pushed to in {len(places)} places; name one with --remote"
             )
-        return cls(repo=repo, name=chosen, place=chosen if places == urls else places[0], patience=patience)
+        place = chosen if places == urls else places[0]
+        return cls(repo=repo, name=chosen, place=place, patience=patience, is_pushed_to=is_pushed_to)
 
     @property
     def url(self) -> str:
@@ -88,7 +90,11 @@ class Remote:
 
     def look(self) -> Theirs:
         """Return what it has now. Raises RemoteFailed."""
-        answer = self._speak("ls-remote", "--quiet", "--", self.place, _PATTERN, "refs/heads/*")
+        program = []
+        if self.is_pushed_to:  # the one that pushes are for reads no tag object to say what it is on: half the time
+            receiver = config_value(self.repo, f"remote.{self.place}.receivepack") or "git-receive-pack"
+            program = [f"--upload-pack={receiver}"]
+        answer = self._speak("ls-remote", "--quiet", *program, "--", self.place, _PATTERN, "refs/heads/*")
         tags, heads, others = {}, [], []
         for line in answer.stdout.decode(errors="replace").splitlines():
             oid, _, ref = line.partition("\t")

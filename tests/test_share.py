@@ -87,6 +87,18 @@ def test_only_experiments_travel_whatever_is_set(team: Path, colleague: Path) ->
     )
 
 
+def test_a_push_goes_through_the_program_that_is_set_for_it(team: Path, tmp_path: Path) -> None:
+    program = tmp_path / "receive"
+    program.write_text(f'#!/bin/sh\necho x >> {tmp_path}/asked\nexec git-receive-pack "$@"\n')
+    program.chmod(0o755)
+    sh(f"git config remote.origin.receivepack {program}; git config remote.origin.uploadpack false")
+    run("a")
+
+    assert experimenter("push").returncode == 0
+    assert (tags_in(team), (tmp_path / "asked").read_text().split()) == (["a"], ["x", "x"])
+    assert experimenter("pull").returncode == 1
+
+
 def test_a_pull_prunes_nothing_whatever_is_set(team: Path, colleague: Path) -> None:
     run("a")
     experimenter("push")
