@@ -236,7 +236,8 @@ class TestSubmit:
         assert experimenter("-c", ended["code"]["commit"], "--json").stdout.count(id_) == 1
 
     def test_slurm_knows_the_job_by_the_tag_and_as_much_as_was_asked(self, tmp_path: Path) -> None:
-        words = ("--slurm", "timeout_min=7", "--slurm", "slurm_cpus_per_task=1", "--slurm", "partition=urgent")
+        anyway = ("-d", "--isolated")  # which change nothing
+        words = (*anyway, "--slurm", "timeout_min=7", "--slurm", "slurm_cpus_per_task=1", "--slurm", "partition=urgent")
         id_ = started(tmp_path, *words)
 
         assert sh(f"squeue -h -j {job_id(id_)} -o '%j %l %C %P'").split() == [tags()[0], "7:00", "1", "urgent"]
@@ -326,7 +327,6 @@ class TestSubmit:
             (("--slurm", "partition"), 2, "--slurm: 'partition' is not KEY=VALUE"),
             (("--slurm", "partition=nowhere"), 1, "Slurm did not take the job: sbatch: error: "),
             (("--slurm", "mem_gb=much"), 1, "Slurm did not take the job: "),
-            (("-d",), 2, "a job is in the background anyway"),
             (("--from-remote", "-p", "api_key=hush"), 1, "a secret parameter is not in the tag"),
             (("--from-remote",), 1, "there is no remote origin"),
             (("--from-remote", "--results", "x.json"), 1, "--link and --results are for a node that shares"),
@@ -572,11 +572,25 @@ class TestSweep:
         assert last == f"Note: sweep {sweep}: 2 of 3 cells done, 1 failed; the same line goes on with it"
         assert [line.split()[1:] for line in again.stdout.splitlines()[1:]] == [["x", "s"], ["0", sweep], ["1", sweep]]
 
-    @pytest.mark.parametrize("option", ["--fail-fast", "--sort=x", "--reverse", "--json", "-d"])
+    @pytest.mark.parametrize("option", ["--fail-fast", "--sort=x", "--reverse", "--json"])
     def test_what_it_cannot_do_is_refused(self, repo: Path, option: str) -> None:
         done = experimenter("sweep", "--engine", "slurm", option, "-p", "x=1,2", "--", "true")
 
-        assert (done.returncode, "--engine slurm: no " in done.stderr, tags()) == (2, True, [])
+        assert (done.returncode, f"--engine slurm: {'no' if option == '--fail-fast' else '--sort'}" in done.stderr) == (
+            2,
+            True,
+        )
+        assert tags() == []
+
+    def test_what_it_has_waited_for_is_sorted_and_printed_as_json(self, repo: Path) -> None:
+        script = 'echo "{\\"y\\": -$EXPERIMENTER_PARAM_X}" > $EXPERIMENTER_RESULTS_FILE'
+        words = ("sweep", "--engine", "slurm", "--wait", "--sort", "y", "-p", "x=1,2")
+        table = experimenter(*words, "--", "sh", "-c", script)
+        listed = experimenter(*words, "--json", "--reverse", "--", "sh", "-c", script)
+
+        assert (table.returncode, listed.returncode) == (0, 0), table.stderr + listed.stderr
+        assert [line.split()[1:] for line in table.stdout.splitlines()[2:]] == [["2", "-2"], ["1", "-1"]]
+        assert [one["results"]["y"] for one in json.loads(listed.stdout)] == [-1, -2]
 
     def test_cells_run_on_several_nodes_at_once(self, repo: Path, tmp_path: Path) -> None:
         both = (

@@ -9,6 +9,7 @@ import click
 
 from experimenter.cli.completion import complete_file
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
+from experimenter.cli.printing import print_ended_cells
 from experimenter.cli.run import CommandAtEnd, options_of, parameters_of, with_run_options
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def submit_command(
     """  # noqa: D301 - \b is click's mark
     if not command:
         raise click.UsageError("no command to run; write it after --", click.get_current_context())
-    _check_options(given)
+    del given["isolated"], given["detach"]  # as a job is anyway
     speak()
     from experimenter import slurm
     from experimenter.cluster import wait_for
@@ -90,6 +91,7 @@ def submit_sweep(
     given: "Mapping[str, Any]",
     *,
     at_a_time: int,
+    printing: "Mapping[str, Any]",
     slurm_options: tuple[str, ...],
     requeue: bool,
     from_remote: str | None,
@@ -126,35 +128,28 @@ def submit_sweep(
         tags = [*reserved.tags, *waiting]
         note_submission(repo, known.sweep, total=cells.total, done=cells.done, tags=tags)
         submit(repo, code, reserved, options, settings, asked, python=sys.executable)
-    click.echo(known.sweep)
-    sys.stdout.flush()
+    if not printing["as_json"]:
+        click.echo(known.sweep)
+        sys.stdout.flush()
     if not wait:
         return 0
     status = wait_for_end(repo, known.sweep, meanwhile=while_waiting(repo, known.sweep))
-    _print_end(repo, plan, known, cells.keys)
+    _print_end(repo, plan, known, cells.keys, printing)
     return status
 
 
-def _print_end(repo: "Repo", plan: "Plan", known: "Identities", keys: "Sequence[str]") -> None:
-    """Print the table of the cells that are done, and how many are not, as at the end of a sweep here."""
+def _print_end(
+    repo: "Repo", plan: "Plan", known: "Identities", keys: "Sequence[str]", printing: "Mapping[str, Any]"
+) -> None:
+    """Print the cells that are done, and how many are not, as at the end of a sweep here."""
     from experimenter.cells import Progress
-    from experimenter.cli.sweep import print_table
     from experimenter.render.sweep import end_line
 
     tags = known.done(set(keys))
     found = [tags[key] for key in keys if key in tags]
-    if found:
-        print_table(repo, found, plan)
+    print_ended_cells(repo, plan, found, **printing)
     progress = Progress(sweep=known.sweep, total=len(keys), done=len(found), failed=len(keys) - len(found))
     click.echo(f"Note: {end_line(progress)}", err=True)
-
-
-def _check_options(given: dict[str, Any]) -> None:
-    """Take out what a job has anyway, and refuse what it cannot have."""
-    context = click.get_current_context()
-    given.pop("isolated")
-    if given.pop("detach"):
-        raise click.UsageError("a job is in the background anyway; leave out -d", context)
 
 
 @click.command("_job", hidden=True)

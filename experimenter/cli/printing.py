@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from experimenter.cells import Plan
     from experimenter.plumbing import Repo
     from experimenter.plumbing.transfer import Patience
     from experimenter.store import Experiment
 
+_MOST_ROWS = 1_000  # of the table at the end of a sweep
 _COLOURS = {
     "queued": "blue", "running": "cyan", "completed": "green",
     "failed": "red", "stopped": "yellow", "interrupted": "yellow",
@@ -107,3 +109,36 @@ def print_comparison(original: "Experiment", again: "Experiment") -> None:
     width = get_terminal_size().columns - 2 if sys.stderr.isatty() else None
     for line in comparison(pairs, ("RESULT", original.id, again.id), width=width):
         click.echo(f"  {line}", err=True)
+
+
+def print_ended_cells(
+    repo: Any, plan: "Plan", tags: Sequence[str], *, sort: str | None, reverse: bool, as_json: bool
+) -> None:
+    """Print the experiments that a sweep has come to, as a table or as JSON."""
+    from experimenter.selection import sorted_tags
+    from experimenter.store import each, ref
+
+    if sort is not None:
+        tags = sorted_tags(repo, tags, sort, reverse=reverse)
+    elif reverse:
+        tags = tags[::-1]
+    if as_json:
+        print_array(each(repo, {tag: ref(tag) for tag in tags}))
+    elif tags:
+        _print_table(repo, tags, plan)
+
+
+def _print_table(repo: Any, tags: Sequence[str], plan: "Plan") -> None:
+    """Print the first of some experiments: of ten thousand nobody sees more, and they take 100 MB."""
+    from experimenter.render.experiments import table_of
+    from experimenter.render.sweep import columns_for
+    from experimenter.store import experiments, ref
+
+    found = list(experiments(repo, {tag: ref(tag) for tag in tags[:_MOST_ROWS]}).values())
+    lines, left_out = table_of(found, width=table_width(), columns=columns_for(found, plan.axes), paint=paint)
+    for line in lines:
+        click.echo(line)
+    if len(tags) > _MOST_ROWS:
+        click.echo(f"Note: {len(tags) - _MOST_ROWS:,} more are in 'experimenter list'", err=True)
+    if left_out:
+        tell_of_columns(left_out)

@@ -10,7 +10,7 @@ import click
 from experimenter.cli.cluster import submit_sweep, with_slurm_options
 from experimenter.cli.completion import complete_file
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
-from experimenter.cli.printing import paint, print_array, print_json, table_width, tell_of_columns
+from experimenter.cli.printing import print_ended_cells, print_json
 from experimenter.cli.run import (
     CommandAtEnd,
     check_links,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from experimenter.sweep import How, Watch
 
 _MOST_CELLS = 100_000
-_MOST_ROWS = 1_000  # of the table at the end
 
 
 @click.command("sweep", cls=CommandAtEnd, context_settings={"allow_interspersed_args": False})
@@ -113,14 +112,16 @@ def sweep_command(
     source = _source(grid, base, goal, again=given.pop("again"))
     detach = given.pop("detach")
     job = {key: given.pop(key) for key in ("slurm_options", "requeue", "from_remote", "wait")}
+    shown = {"sort": sort, "reverse": reverse, "as_json": as_json}
     if engine == "slurm":
-        if goal is not None or detach or how["fail_fast"] or sort is not None or reverse or as_json:
-            raise click.UsageError("--engine slurm: no --optimize, -d, --fail-fast, --sort, --reverse, --json", context)
-        return submit_sweep(plan, source, given, at_a_time=how["slots"], **job)
+        if goal is not None or how["fail_fast"]:
+            raise click.UsageError("--engine slurm: no --optimize, --fail-fast", context)
+        if any(shown.values()) and not job["wait"]:
+            raise click.UsageError("--engine slurm: --sort, --reverse and --json are for what --wait prints", context)
+        return submit_sweep(plan, source, given, at_a_time=how["slots"], printing=shown, **job)
     if any(job.values()) or job["from_remote"] is not None:
         raise click.UsageError("--slurm, --requeue, --from-remote and --wait are for --engine slurm", context)
-    shown = {"sort": sort, "reverse": reverse, "optimized": optimize, "as_json": as_json}
-    return _start(plan, source, how, given, detach=detach, **shown)
+    return _start(plan, source, how, given, detach=detach, optimized=optimize, **shown)
 
 
 def _goal(*, key: str | None, is_up: bool, is_down: bool, trials: int | None, seed: int | None) -> "Goal | None":
@@ -251,15 +252,11 @@ def _run(
     how: "How",
     watch: "Watch",
     *,
-    sort: str | None,
-    reverse: bool,
     optimized: str | None,
-    as_json: bool,
+    **shown: Any,
 ) -> int:
     """Run the sweep, and print what came of it; return our exit status."""
     from experimenter.render.sweep import end_line
-    from experimenter.selection import sorted_tags
-    from experimenter.store import each, ref
     from experimenter.sweep import sweep
 
     outcome = sweep(repo, plan, source, options, settings, how, watch)
@@ -267,13 +264,7 @@ def _run(
         from experimenter import share
 
         share.push_together(repo, outcome.tags, settings, to=options.push_to)
-    tags = outcome.tags if sort is None else sorted_tags(repo, outcome.tags, sort, reverse=reverse)
-    if sort is None and reverse:
-        tags.reverse()
-    if as_json:
-        print_array(each(repo, {tag: ref(tag) for tag in tags}))
-    elif tags:
-        print_table(repo, tags, plan)
+    print_ended_cells(repo, plan, outcome.tags, **shown)
     click.echo(f"Note: {end_line(outcome.progress, is_study=optimized is not None)}", err=True)
     if outcome.best and optimized:
         from experimenter.render.sweep import best_line
@@ -282,19 +273,3 @@ def _run(
     if outcome.ended_by:
         return end_by(outcome.ended_by)
     return 0 if outcome.progress.is_good else 1
-
-
-def print_table(repo: Any, tags: Sequence[str], plan: "Plan") -> None:
-    """Print the first of some experiments: of ten thousand nobody sees more, and they take 100 MB."""
-    from experimenter.render.experiments import table_of
-    from experimenter.render.sweep import columns_for
-    from experimenter.store import experiments, ref
-
-    found = list(experiments(repo, {tag: ref(tag) for tag in tags[:_MOST_ROWS]}).values())
-    lines, left_out = table_of(found, width=table_width(), columns=columns_for(found, plan.axes), paint=paint)
-    for line in lines:
-        click.echo(line)
-    if len(tags) > _MOST_ROWS:
-        click.echo(f"Note: {len(tags) - _MOST_ROWS:,} more are in 'experimenter list'", err=True)
-    if left_out:
-        tell_of_columns(left_out)
