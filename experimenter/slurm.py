@@ -67,6 +67,8 @@ def submit(
 
     What Slurm itself has to say of it goes into `folder`. Raises NoSlurm with what sbatch says.
     """
+    if "%" in str(folder):  # "filename pattern" in sbatch(1); submitit does not double it
+        raise NoSlurm(f"Slurm would replace the % in {visible(str(folder))}; use a path without one")
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 

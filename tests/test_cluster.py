@@ -341,6 +341,14 @@ class TestSubmit:
         assert message in done.stderr
         assert not Path(".git/experimenter/jobs").exists()
 
+    def test_a_path_that_slurm_would_change_is_refused(self, repo: Path, tmp_path: Path) -> None:
+        sh(f"git clone -q . {tmp_path}/a%jb")
+        done = experimenter("submit", "--", "true", cwd=tmp_path / "a%jb")
+
+        assert done.returncode == 1
+        assert f"Slurm would replace the % in {tmp_path}/a%jb/.git/" in done.stderr
+        assert sh("git tag", cwd=tmp_path / "a%jb") == ""
+
     def test_without_slurm_or_submitit_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         code = "import sys; sys.modules['submitit'] = None; from experimenter.cli import main; main()"
         done = subprocess.run([sys.executable, "-c", code, "submit", "--", "true"], capture_output=True, text=True)

@@ -113,6 +113,13 @@ class TestGrid:
         table = done.stdout.splitlines()
         assert [line.split()[-1] for line in table] == ["score", "20", "20", "10", "10", "0", "0"]
 
+    def test_a_key_that_could_be_several_costs_the_order_alone(self, repo: Path) -> None:
+        script = 'echo "{\\"x\\": 1}" > $EXPERIMENTER_RESULTS_FILE'
+        done = sweep("-p", "x=1,2", "--sort", "x", command=("sh", "-c", script))
+
+        assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
+        assert "Warning: not sorted: 'x' is ambiguous; write one of\n  parameters.x\n  results.x\n" in done.stderr
+
     def test_a_cell_that_fails_shows_its_last_lines_and_the_rest_goes_on(
         self, ran: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -1,5 +1,6 @@
 """Prints tables and other lines: plain text, or for a terminal as wide as it is, by the user's pager if it is long."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -115,13 +116,17 @@ def print_ended_cells(
     repo: Any, plan: "Plan", tags: Sequence[str], *, sort: str | None, reverse: bool, as_json: bool
 ) -> None:
     """Print the experiments that a sweep has come to, as a table or as JSON."""
+    from experimenter.errors import BadKey
     from experimenter.selection import sorted_tags
     from experimenter.store import each, ref
 
-    if sort is not None:
-        tags = sorted_tags(repo, tags, sort, reverse=reverse)
-    elif reverse:
-        tags = tags[::-1]
+    if sort is None:
+        tags = tags[::-1] if reverse else tags
+    else:
+        try:
+            tags = sorted_tags(repo, tags, sort, reverse=reverse)
+        except BadKey as error:  # which nobody could tell before there were results
+            logging.getLogger("experimenter").warning("not sorted: %s", "\n  ".join([error.message, *error.details]))
     if as_json:
         print_array(each(repo, {tag: ref(tag) for tag in tags}))
     elif tags:
