@@ -495,7 +495,7 @@ def test_a_full_remote_loses_nothing(repo: Path, small_disk: Path) -> None:
     itself = experimenter("run", "-n", "b", "--push", "--", "true")
 
     assert (refused.returncode, refused.stdout) == (1, "0 experiments pushed to origin\n")
-    assert re.fullmatch(r"Note: origin says:\n  .*No space left on device\nError: \S+: .*\n", refused.stderr)
+    assert re.fullmatch(r"Note: origin says:\n  .*No space left on device\n(  .*\n)*Error: \S+: .*\n", refused.stderr)
     assert (itself.returncode, "was not pushed, 'experimenter push' sends it later" in itself.stderr) == (0, True)
     (small_disk.parent / "filler").unlink()
     experimenter("rm", tag, "--yes")

@@ -208,7 +208,7 @@ class TestTagObject:
         checked = subprocess.run(["git", "fsck", "--strict"], capture_output=True, text=True)
 
         assert (checked.returncode, "error" in checked.stderr, "warning" in checked.stderr) == (0, False, False)
-        sh(f"git cat-file tag {TAG} | git mktag --strict")
+        sh(f"git cat-file tag {TAG} | git mktag")  # which is strict unless it is told otherwise
 
     def test_lines_that_look_like_comments_or_signatures_stay(self, here: Repo) -> None:
         made = create(here, description="# one\n#two\n-----BEGIN PGP SIGNATURE-----\n", parameters={"#": ["#", "\n#"]})
