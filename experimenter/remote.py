@@ -46,13 +46,16 @@ class Theirs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """A remote repository by the name that git knows it by, a path or a URL; `place` is where it is spoken with."""
+    """A remote repository by the name that git knows it by, a path or a URL; `place` is where it is spoken with.
+
+    Of one that is pushed to, `receiver` is the program there that takes pushes; empty where none can be named.
+    """
 
     repo: Repo
     name: str
     place: str
     patience: Patience
-    is_pushed_to: bool = False
+    receiver: str = ""
 
     @classmethod
     def of(cls, repo: Repo, name: str | None, patience: Patience, *, is_pushed_to: bool = False) -> Self:
@@ -72,7 +75,9 @@ class Remote:
                 f"{without_credentials(chosen)} is pushed to in {len(places)} places; name one with --remote"
             )
         place = chosen if places == urls else places[0]
-        return cls(repo=repo, name=chosen, place=place, patience=patience, is_pushed_to=is_pushed_to)
+        has_program = is_pushed_to and not any(re.match("https?:", one) for one in places)
+        receiver = _receiver(repo, place) if has_program else ""
+        return cls(repo=repo, name=chosen, place=place, patience=patience, receiver=receiver)
 
     @property
     def url(self) -> str:
@@ -90,11 +95,12 @@ class Remote:
 
     def look(self) -> Theirs:
         """Return what it has now. Raises RemoteFailed."""
-        program = []
-        if self.is_pushed_to:  # the one that pushes are for reads no tag object to say what it is on: half the time
-            receiver = config_value(self.repo, f"remote.{self.place}.receivepack") or "git-receive-pack"
-            program = [f"--upload-pack={receiver}"]
-        answer = self._speak("ls-remote", "--quiet", *program, "--", self.place, _PATTERN, "refs/heads/*")
+        words = ("--", self.place, _PATTERN, "refs/heads/*")
+        answer = None
+        if self.receiver:  # which does not read each tag object to say what it is on, and takes half the time
+            answer = self._speak("ls-remote", "--quiet", f"--upload-pack={self.receiver}", *words, expected=(0, 128))
+        if not answer or answer.status:  # one that lets us only read has the other program alone
+            answer = self._speak("ls-remote", "--quiet", *words)
         tags, heads, others = {}, [], []
         for line in answer.stdout.decode(errors="replace").splitlines():
             oid, _, ref = line.partition("\t")
@@ -238,6 +244,11 @@ def _default_name(repo: Repo) -> str:
     head = repo.git("symbolic-ref", "--quiet", "HEAD", expected=(0, 1)).decode(errors="surrogateescape").strip()
     remote = config_value(repo, f"branch.{head.removeprefix('refs/heads/')}.remote") if head else ""
     return remote if remote not in ("", ".") else "origin"  # `.` stands for this repository
+
+
+def _receiver(repo: Repo, place: str) -> str:
+    words = ("config", "--get-all", f"remote.{place}.receivepack")  # of which git takes the first
+    return (*repo.git(*words, expected=(0, 1)).decode(errors="surrogateescape").splitlines(), "git-receive-pack")[0]
 
 
 def _urls(repo: Repo, name: str, *options: str) -> list[str]:

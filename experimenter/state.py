@@ -92,12 +92,18 @@ class StateFolder:
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, or has left something behind. Cheap."""
-        is_still = not (self.linked.exists() or self.jobs.exists() or any(self.sweeps.glob("*/")))
         try:
-            return is_still and not any(os.scandir(self.runs))
-        except FileNotFoundError:
-            return is_still
-        except OSError:
+            left = self.linked.exists() or self.has_jobs or any(self.sweeps.glob("*/"))
+            return not left and not (self.runs.exists() and any(os.scandir(self.runs)))
+        except OSError:  # another user's
+            return False
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether anything was submitted to a cluster, and has not ended, as far as we may see it."""
+        try:
+            return self.jobs.exists()
+        except PermissionError:
             return False
 
     def make(self) -> None:

@@ -217,7 +217,7 @@ class _Work:
         """See what has become of cells that others run; one that nobody runs any more is ours again."""
         if not self._elsewhere:
             return
-        if time.monotonic() - self._settled_s >= _SETTLE_AGAIN_S and self.worker.state.jobs.exists():
+        if time.monotonic() - self._settled_s >= _SETTLE_AGAIN_S and self.worker.state.has_jobs:
             from experimenter.cluster import settle_jobs  # which most sweeps can do without
 
             settle_jobs(self.repo)

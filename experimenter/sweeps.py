@@ -209,15 +209,19 @@ def is_stopped(worker: Worker) -> bool:
 
 
 def left_behind(repo: Repo) -> list[Path]:
-    """Return the folders of our workers that were killed on this host; not while cells run, which may be in one."""
+    """Return our folders of workers that were killed on this host, or before they began; none that cells may run in.
+
+    One that is just being made may be among them: who removes one looks again under the lock.
+    """
     state = StateFolder.of(repo)
     dead = []
-    for folder in state.sweeps.glob("*/*"):
-        with contextlib.suppress(FileNotFoundError):  # it has just gone
+    with contextlib.suppress(FileNotFoundError, PermissionError):  # one that ends just now, or another user's
+        dead += registry.given_up(state.sweeps)
+        for folder in state.sweeps.glob("*/*"):
             worker = Worker.read(state, folder)
-            if not (worker and worker.is_alive) and folder.is_dir() and folder.stat().st_uid == os.geteuid():
+            if not (worker and worker.is_alive) and folder.is_dir() and not cells(repo, folder.parent.name):
                 dead.append(folder)
-    return [folder for folder in dead if not cells(repo, folder.parent.name)] + registry.given_up(state.sweeps)
+    return [folder for folder in dead if folder.exists() and folder.stat().st_uid == os.geteuid()]
 
 
 def clear(repo: Repo) -> None:

@@ -61,34 +61,34 @@ JobAcctGatherType=jobacct_gather/none
 KillWait=5
 ReturnToService=2
 MailProg=/bin/true
-NodeName={node} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cpus} RealMemory=1000 State=UNKNOWN
-NodeName={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs={cpus} RealMemory=1000 State=UNKNOWN
-PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+{nodes}PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=patient Nodes={node} MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes={node} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 PartitionName=here Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1
-PartitionName=both Nodes={node},{host} MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=both Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1
 """
-NODE = "node1"
+NODE_LINE = "NodeName={name} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=1000 State=UNKNOWN\n"
+HOST = os.uname().nodename.partition(".")[0]
+HAS_NAMESPACES = subprocess.run(["unshare", "--uts", "true"], stderr=subprocess.DEVNULL).returncode == 0
+NODE = "node1" if HAS_NAMESPACES else HOST
 RESULT = 'echo EXPERIMENTER_RESULTS "{\\"x\\": 1}"'
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Slurm of two nodes; the value is its configuration file."""
+    """A Slurm of two nodes, or where namespaces are not allowed of one; the value is its configuration file."""
     assert not MISSING, f"not installed: {', '.join(MISSING)}"
     place = tmp_path_factory.mktemp("slurm")
     for folder in ("munge", "state"):
         (place / folder).mkdir(mode=0o700)
     (place / "munge/key").write_bytes(os.urandom(128))
     (place / "munge/key").chmod(0o400)
-    settings = {
-        "host": os.uname().nodename.partition(".")[0],
-        "place": place,
-        "node": NODE,
-        "ports": free_ports(3),
-        "cpus": os.cpu_count(),
-    }
+    ports, nodes = free_ports(3), sorted({NODE, HOST})
+    lines = [
+        NODE_LINE.format(name=name, port=port, cpus=os.cpu_count())
+        for name, port in zip(nodes, ports[1:], strict=False)
+    ]
+    settings = {"host": HOST, "place": place, "node": NODE, "ports": ports, "nodes": "".join(lines)}
     (place / "slurm.conf").write_text(CONFIGURATION.format(**settings))
     munge = place / "munge"
     files = [
@@ -104,7 +104,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             ["munged", "--foreground", "--force", *files, f"--seed-file={munge}/seed"],
             ["slurmctld", "-D"],
             ["slurmd", "-D"],
-            ["unshare", "--uts", "sh", "-c", f"hostname {NODE} && exec slurmd -D"],
+            *([["unshare", "--uts", "sh", "-c", f"hostname {NODE} && exec slurmd -D"]] if HAS_NAMESPACES else []),
         ):
             daemons.append(subprocess.Popen(words, env=env, stdout=out, stderr=out))
             if words[0] == "munged":
@@ -113,7 +113,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         until(
             lambda: (
                 subprocess.run(["sinfo", "-h", "-N", "-p", "both", "-o", "%T"], env=env, capture_output=True).stdout
-                == b"idle\nidle\n"
+                == b"idle\n" * len(nodes)
             ),
             what="the nodes",
         )
@@ -329,6 +329,7 @@ class TestSubmit:
             (("--slurm", "mem_gb=much"), 1, "Slurm did not take the job: "),
             (("--from-remote", "-p", "api_key=hush"), 1, "a secret parameter is not in the tag"),
             (("--from-remote",), 1, "there is no remote origin"),
+            (("-d", "--wait"), 2, "-d returns at once, --wait does not"),
             (("--from-remote", "--results", "x.json"), 1, "--link and --results are for a node that shares"),
         ],
     )
@@ -580,15 +581,18 @@ class TestSweep:
         assert last == f"Note: sweep {sweep}: 2 of 3 cells done, 1 failed; the same line goes on with it"
         assert [line.split()[1:] for line in again.stdout.splitlines()[1:]] == [["x", "s"], ["0", sweep], ["1", sweep]]
 
-    @pytest.mark.parametrize("option", ["--fail-fast", "--sort=x", "--reverse", "--json"])
-    def test_what_it_cannot_do_is_refused(self, repo: Path, option: str) -> None:
-        done = experimenter("sweep", "--engine", "slurm", option, "-p", "x=1,2", "--", "true")
+    @pytest.mark.parametrize(
+        ("option", "reason"),
+        [
+            ("--fail-fast", "no --optimize, --fail-fast"),
+            ("-d --wait", "-d returns at once"),
+            *((option, "for what --wait prints") for option in ("--sort=x", "--reverse", "--json")),
+        ],
+    )
+    def test_what_it_cannot_do_is_refused(self, repo: Path, option: str, reason: str) -> None:
+        done = experimenter("sweep", "--engine", "slurm", *option.split(), "-p", "x=1,2", "--", "true")
 
-        assert (done.returncode, f"--engine slurm: {'no' if option == '--fail-fast' else '--sort'}" in done.stderr) == (
-            2,
-            True,
-        )
-        assert tags() == []
+        assert (done.returncode, reason in done.stderr, tags()) == (2, True, [])
 
     def test_what_it_has_waited_for_is_sorted_and_printed_as_json(self, repo: Path) -> None:
         script = 'echo "{\\"y\\": -$EXPERIMENTER_PARAM_X}" > $EXPERIMENTER_RESULTS_FILE'
@@ -600,6 +604,7 @@ class TestSweep:
         assert [line.split()[1:] for line in table.stdout.splitlines()[2:]] == [["2", "-2"], ["1", "-1"]]
         assert [one["results"]["y"] for one in json.loads(listed.stdout)] == [-1, -2]
 
+    @pytest.mark.skipif(not HAS_NAMESPACES, reason="unshare --uts is not allowed")
     def test_cells_run_on_several_nodes_at_once(self, repo: Path, tmp_path: Path) -> None:
         both = (
             f"touch {tmp_path}/$EXPERIMENTER_PARAM_X; until test -e {tmp_path}/1 -a -e {tmp_path}/2; do sleep 0.1; done"
@@ -642,7 +647,7 @@ class TestSweep:
         line = ("-p", "x=1,2", "--", "true")
         with busy():
             experimenter("sweep", "--engine", "slurm", *line)
-            screen = terminal("sh", "-c", f"{EXPERIMENTER} sweep {' '.join(line)} 2>&1 {pipe}")
+            screen = terminal("bash", "-o", "pipefail", "-c", f"{EXPERIMENTER} sweep {' '.join(line)} 2>&1 {pipe}")
             screen.expect(shown)
 
         assert screen.end() == 0

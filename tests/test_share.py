@@ -91,12 +91,25 @@ def test_a_push_goes_through_the_program_that_is_set_for_it(team: Path, tmp_path
     program = tmp_path / "receive"
     program.write_text(f'#!/bin/sh\necho x >> {tmp_path}/asked\nexec git-receive-pack "$@"\n')
     program.chmod(0o755)
-    sh(f"git config remote.origin.receivepack {program}; git config remote.origin.uploadpack false")
+    sh(f"git config remote.origin.receivepack {program}; git config --add remote.origin.receivepack false")
+    sh("git config remote.origin.uploadpack false")
     run("a")
 
     assert experimenter("push").returncode == 0
     assert (tags_in(team), (tmp_path / "asked").read_text().split()) == (["a"], ["x", "x"])
     assert experimenter("pull").returncode == 1
+
+
+def test_who_may_only_read_is_told_that_there_is_nothing_to_push(team: Path) -> None:
+    run("a")
+    experimenter("push")
+    sh("git config remote.origin.receivepack false")
+
+    assert experimenter("push").stdout == "0 experiments pushed to origin\n"
+    run("b")
+    assert experimenter("push", "--dry-run").stdout.splitlines()[-1].startswith("1 experiment to push to origin")
+    refused = experimenter("push")
+    assert (refused.returncode, "cannot push to origin" in refused.stderr) == (1, True)
 
 
 def test_a_pull_prunes_nothing_whatever_is_set(team: Path, colleague: Path) -> None:

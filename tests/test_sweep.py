@@ -16,6 +16,8 @@ from conftest import EXPERIMENTER, Terminal, experimenter, sh, tags, until
 from experimenter import sweeps
 from experimenter.errors import NotStopped
 from experimenter.plumbing import find_repo
+from experimenter.process import host
+from experimenter.state import StateFolder
 
 # Notes that it ran, and gives a result. Its parameters are `lr` and `seed`.
 SCRIPT = """
@@ -400,6 +402,17 @@ class TestEnding:
         assert len(tags()) == 6
         assert said.count("was run elsewhere, or before") == 2
 
+    def test_what_does_not_wait_does_not_say_that_it_waits(self, repo: Path, tmp_path: Path) -> None:
+        command = ("sh", "-c", f"test $EXPERIMENTER_PARAM_X = 1 || exit 3; touch {tmp_path}/on; exec sleep 1000")
+        words = [EXPERIMENTER, "sweep", "-j", "1", "-p", "x=1,2", "--", *command]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as first:
+            until((tmp_path / "on").exists, what="the first cell")
+            done = sweep("--fail-fast", "-j", "2", "-p", "x=1,2", command=command)
+            first.terminate()
+
+        assert done.returncode == 1
+        assert ("waits" in done.stderr, "x=2: failed" in done.stderr) == (False, True)
+
     def test_what_goes_on_elsewhere_is_left_alone_and_named(self, repo: Path, tmp_path: Path) -> None:
         with sleepers(tmp_path):
             (file,) = Path(".git/experimenter/sweeps").glob("*/*/pid.json")
@@ -412,6 +425,29 @@ class TestEnding:
             (tmp_path / "release").touch()
 
         assert re.search(rf"^{id_} .* another ", shown, re.MULTILINE)
+
+    def test_what_another_user_left_is_left_alone(self, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        here, (worker, unborn) = find_repo(repo), ("0123abcd/gone", f".new-{host()}-1-1-0123abcd")
+        for folder in (worker, unborn):
+            Path(".git/experimenter/sweeps", folder).mkdir(parents=True)
+        ours = sweeps.left_behind(here)
+        monkeypatch.setattr(os, "geteuid", lambda: 65534)
+
+        assert {str(path).partition("sweeps/")[2] for path in ours} == {worker, unborn}
+        assert sweeps.left_behind(here) == []
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+    def test_a_state_folder_that_cannot_be_read_breaks_nothing(self, repo: Path) -> None:
+        here = find_repo(repo)
+        state = StateFolder.of(here)
+        state.make()
+        os.seteuid(65534)
+        try:
+            found = sweeps.left_behind(here), state.is_idle, state.has_jobs
+        finally:
+            os.seteuid(0)
+
+        assert found == ([], False, False)
 
     def test_two_equal_sweeps_at_once_share_the_cells(self, ran: Callable[[], list[str]]) -> None:
         words = [EXPERIMENTER, "sweep", "-j", "2", "-p", "seed=range(20)", "--", sys.executable, "train.py"]
@@ -556,11 +592,12 @@ class TestIsolated:
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "seen").read_text().split() == ["1", "f", "g"] * 2
 
-    def test_what_a_killed_sweep_leaves_is_removed(self, repo: Path, tmp_path: Path) -> None:
-        with sleepers(tmp_path, "--isolated") as started:
+    @pytest.mark.parametrize("words", [[], ["--isolated"]])
+    def test_what_a_killed_sweep_leaves_is_removed(self, repo: Path, tmp_path: Path, words: list[str]) -> None:
+        with sleepers(tmp_path, *words) as started:
             started.kill()
             (tmp_path / "release").touch()
-        until(lambda: experimenter("ps").stderr == "Note: nothing runs here\n", what="the end of the cells")
+        until(lambda: not any(Path(".git/experimenter/runs").iterdir()), what="the end of the cells")
         experimenter("list")
 
         assert sh("git worktree list").count("\n") == 1

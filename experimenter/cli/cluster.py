@@ -61,7 +61,8 @@ def submit_command(
     """  # noqa: D301 - \b is click's mark
     if not command:
         raise click.UsageError("no command to run; write it after --", click.get_current_context())
-    del given["isolated"], given["detach"]  # as a job is anyway
+    del given["isolated"]  # as a job is anyway
+    check_wait(wait=wait, is_detached=given.pop("detach"))
     speak()
     from experimenter import slurm
     from experimenter.cluster import wait_for
@@ -150,6 +151,12 @@ def _print_end(
     print_ended_cells(repo, plan, found, **printing)
     progress = Progress(sweep=known.sweep, total=len(keys), done=len(found), failed=len(keys) - len(found))
     click.echo(f"Note: {end_line(progress)}", err=True)
+
+
+def check_wait(*, wait: bool, is_detached: bool) -> None:
+    """Refuse to wait for what is to return at once."""
+    if wait and is_detached:
+        raise click.UsageError("-d returns at once, --wait does not; leave one out", click.get_current_context())
 
 
 @click.command("_job", hidden=True)

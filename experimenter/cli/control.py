@@ -106,7 +106,7 @@ def _job_states(repo: Any) -> "Mapping[str, tuple[Job, str]]":
     """Return what Slurm says of jobs; where none was ever submitted, nothing is asked."""
     from experimenter.state import StateFolder
 
-    if not StateFolder.of(repo).jobs.exists():
+    if not StateFolder.of(repo).has_jobs:
         return {}
     from experimenter.cluster import job_states
 
@@ -117,7 +117,7 @@ def _while_waiting(repo: Any, word: str) -> "Callable[[], None]":
     """Return what keeps an eye on a job while we wait for it."""
     from experimenter.state import StateFolder
 
-    if not StateFolder.of(repo).jobs.exists():
+    if not StateFolder.of(repo).has_jobs:
         return lambda: None
     from experimenter.cluster import while_waiting
 

@@ -224,7 +224,7 @@ def settle_leftovers(repo: Any) -> None:
 
     ahead.forget()
     settle(repo)
-    if state.jobs.exists():
+    if state.has_jobs:
         from experimenter.cluster import settle_jobs
 
         settle_jobs(repo)

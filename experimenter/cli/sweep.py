@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from experimenter.cli.cluster import submit_sweep, with_slurm_options
+from experimenter.cli.cluster import check_wait, submit_sweep, with_slurm_options
 from experimenter.cli.completion import complete_file
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
 from experimenter.cli.printing import print_ended_cells, print_json
@@ -118,6 +118,7 @@ def sweep_command(
             raise click.UsageError("--engine slurm: no --optimize, --fail-fast", context)
         if any(shown.values()) and not job["wait"]:
             raise click.UsageError("--engine slurm: --sort, --reverse and --json are for what --wait prints", context)
+        check_wait(wait=job["wait"], is_detached=detach)
         return submit_sweep(plan, source, given, at_a_time=how["slots"], printing=shown, **job)
     if any(job.values()) or job["from_remote"] is not None:
         raise click.UsageError("--slurm, --requeue, --from-remote and --wait are for --engine slurm", context)

@@ -50,7 +50,7 @@ class Lines:
 
     def goes_on(self, progress: "Progress") -> None:
         """Say once that only cells are left that others run."""
-        if progress.elsewhere and not (progress.running or self._is_waiting):
+        if progress.elsewhere and not (progress.running or progress.is_ending or self._is_waiting):
             self._is_waiting = True
             cells = "1 cell" if progress.elsewhere == 1 else f"{progress.elsewhere:,} cells"
             _print(f"Note: waits for {cells} elsewhere; 'experimenter ps' shows where")
