@@ -63,9 +63,13 @@ def compare(
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pairs:
     """Return the values under each dotted key in which two mappings differ."""
+    return {key: pair for key, pair in paired(a, b).items() if not _are_equal(*pair)}
+
+
+def paired(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pairs:
+    """Return the values under each dotted key of two mappings."""
     first, second = dotted(a), dotted(b)
-    pairs = {key: (first.get(key, MISSING), second.get(key, MISSING)) for key in first | second}
-    return {key: pair for key, pair in pairs.items() if not _are_equal(*pair)}
+    return {key: (first.get(key, MISSING), second.get(key, MISSING)) for key in first | second}
 
 
 def _are_equal(first: Any, second: Any) -> bool:

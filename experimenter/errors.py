@@ -55,13 +55,19 @@ class FilesRefused(ExperimenterError):
 class BadName(ExperimenterError):
     """A name that cannot be part of a tag."""
 
+    exit_status = 2
+
 
 class BadParameters(ExperimenterError):
     """A parameter, or a file of them, that cannot be read."""
 
+    exit_status = 2
+
 
 class BadTemplate(ExperimenterError):
     """A word of a command that asks for a parameter that is not there, or has a brace too many."""
+
+    exit_status = 2
 
 
 class BadResults(ExperimenterError):

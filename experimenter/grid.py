@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from experimenter.errors import BadParameters
-from experimenter.params import assigned, from_file, from_yaml, nested
+from experimenter.params import assigned, from_file, from_word, nested
 from experimenter.storable import dumps, is_secret, merged, public
 from experimenter.text import columns_of, visible
 
@@ -232,7 +232,7 @@ class _Reader:
         if call and call[1] in _FUNCTIONS:
             self.fail(f"{call[1]}(…) stands alone; as text it stands in quotes", start)
         try:
-            return from_yaml(self._text[start:end], "")
+            return from_word(self._text[start:end], "")
         except BadParameters as error:
             self.fail(error.message.lstrip(":, "), start)
 

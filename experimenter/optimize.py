@@ -62,6 +62,7 @@ class Study:
         self._chosen: dict[str, list[int]] = {}  # the trials of each cell that goes on: one may be chosen twice
         self._again: list[Job] = []
         self._settle_lost()
+        self._tell_of_removed()
         self.total = max(goal.trials, len(self._trials()))
 
     @property
@@ -145,12 +146,21 @@ class Study:
         experiment = store.find(self._known.repo, tag) if tag else None
         value = _number_of(experiment, self._goal.key) if experiment else None
         if experiment and value is None:
-            there = ", ".join(visible(key) for key in dotted(experiment.results)) or "none"
-            _log.warning("%s has no number under %s (there are: %s); its trial failed", tag, self._goal.key, there)
+            results = {visible(key): cell for key, cell in dotted(experiment.results).items()}
+            key = self._goal.key.removeprefix("results.")
+            there = f"{key}={results[key]}" if key in results else ", ".join(results) or "nothing"
+            _log.warning("%s has no number under %s (there is: %s); its trial failed", tag, self._goal.key, there)
         if value is None:
             self._study.tell(number, state=_failed(), skip_if_finished=True)
         else:
             self._study.tell(number, value, skip_if_finished=True)
+
+    def _tell_of_removed(self) -> None:
+        """Say that trials count whose records somebody has removed: the study has learned from them."""
+        cells = {trial.user_attrs[_CELL] for trial in self._trials() if trial.state.name == "COMPLETE"}
+        if removed := len(cells) - len(self._known.done(list(cells))):
+            said = "of %d of the study's trials the record was removed; it counts, and is not run again"
+            _log.info(said, removed)
 
     def _settle_lost(self) -> None:
         """See what has become of trials whose sweep was killed, unless another sweep is at work on them."""

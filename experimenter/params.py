@@ -13,6 +13,7 @@ from experimenter.storable import merged, storable
 from experimenter.text import visible
 
 _YAML = "tag:yaml.org,2002:"
+_AT_END = (yaml.StreamEndToken, yaml.DocumentEndToken, yaml.BlockEndToken)  # which comments are in front of
 
 
 class _CoreLoader(yaml.SafeLoader):
@@ -117,7 +118,7 @@ def from_file(path: Path) -> dict[str, Any]:
 
 def _from_assignment(text: str) -> dict[str, Any]:
     path, value = assigned(text)
-    return nested(path, from_yaml(value, f"-p {visible(text)}"))
+    return nested(path, from_word(value, f"-p {visible(text)}"))
 
 
 def assigned(text: str) -> tuple[tuple[str, ...], str]:
@@ -152,6 +153,15 @@ def from_yaml(text: str, source: str) -> Any:
         raise BadParameters(f"{source}: {error}") from error
     except RecursionError as error:
         raise BadParameters(f"{source}: nested too deeply") from error
+
+
+def from_word(text: str, source: str) -> Any:
+    """Return the YAML value in a word of the command line, where nobody means a comment. Raises BadParameters."""
+    value = from_yaml(text, source)
+    ends = [token.end_mark.index for token in yaml.scan(text) if not isinstance(token, _AT_END)]
+    if "#" in text[max(ends) :]:
+        raise BadParameters(f"{source}: what # begins would be a comment; as text it stands in quotes")
+    return value
 
 
 def _json(text: str, source: str) -> Any:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from experimenter import names, query, store
 from experimenter.errors import BadKey
@@ -17,6 +17,7 @@ from experimenter.store import Experiment
 from experimenter.text import visible
 
 _log = logging.getLogger("experimenter")
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,20 +102,22 @@ def _chosen(found: Iterable[Experiment], condition: Condition | None, wanted: Se
         found = [one for one, _ in pairs]
         return found if wanted.limit is None else found[max(0, len(found) - wanted.limit) :]
     key = whole_key(keys, query.unquoted(wanted.sort))
-    ranked = [(one, rank(values.get(key))) for one, values in pairs]
-    placed = [pair for pair in ranked if pair[1] is not None]
-    placed.sort(key=itemgetter(1), reverse=wanted.reverse)
-    return [one for one, _ in [*placed, *(pair for pair in ranked if pair[1] is None)]][: wanted.limit]
+    return _in_order(((one, values.get(key)) for one, values in pairs), reverse=wanted.reverse)[: wanted.limit]
 
 
 def sorted_tags(repo: Repo, tags: Sequence[str], word: str, *, reverse: bool) -> list[str]:
     """Return the tags of experiments sorted by a key, without holding all their records. Raises BadKey."""
     objects = {tag: store.ref(tag) for tag in tags}
     key = whole_key(Keys(map(values_of, store.each(repo, objects))), query.unquoted(word))
-    ranked = [(one.tag, rank(values_of(one).get(key))) for one in store.each(repo, objects)]
-    placed = [pair for pair in ranked if pair[1] is not None]
-    placed.sort(key=itemgetter(1), reverse=reverse)
-    return [tag for tag, _ in [*placed, *(pair for pair in ranked if pair[1] is None)]]
+    return _in_order(((one.tag, values_of(one).get(key)) for one in store.each(repo, objects)), reverse=reverse)
+
+
+def _in_order(pairs: Iterable[tuple[_Item, Any]], *, reverse: bool) -> list[_Item]:
+    """Return items sorted by their values; those whose value is NaN behind them, and those without one last."""
+    ranked = [(item, rank(value), value is None) for item, value in pairs]
+    placed = sorted((one for one in ranked if one[1] is not None), key=itemgetter(1), reverse=reverse)
+    others = sorted((one for one in ranked if one[1] is None), key=itemgetter(2))
+    return [item for item, _, _ in [*placed, *others]]
 
 
 def whole_key(keys: Keys, word: str) -> str:

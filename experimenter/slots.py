@@ -65,11 +65,6 @@ class Slots(Generic[Item]):
         """The processes that work."""
         return list(self._working)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether nothing can be started now."""
-        return len(self._working) >= self.count
-
     @contextlib.contextmanager
     def none_left(self) -> Iterator[None]:
         """End what works, and wait for it, should the body fail."""

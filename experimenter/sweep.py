@@ -148,6 +148,7 @@ class _Work:
     source: Source
     progress: Progress
     _elsewhere: dict[str, Job] = field(default_factory=dict)
+    _survivors: set[str] = field(default_factory=set)  # cells of a sweep here that was killed
     _told: set[str] = field(default_factory=set)
     _started_s: float = field(default_factory=time.monotonic)
     _settled_s: float = field(default_factory=time.monotonic)
@@ -156,29 +157,34 @@ class _Work:
         """Run all; return the signal that ended it, if one did."""
         self._save()
         self.watch.began(self.progress)
+        self._survivors = sweeps.orphaned(self.repo, self.worker)
         with Slots[Job](self.how.slots) as slots, slots.none_left():
             known_failed = self.progress.failed
             while True:
                 is_ending = slots.received or sweeps.is_stopped(self.worker)
                 is_ending = is_ending or (self.how.fail_fast and self.progress.failed > known_failed)
-                while not is_ending and not slots.is_full and (job := self.source.next()):
+                while not is_ending and self._has_place(slots) and (job := self.source.next()):
                     slots.start(job, partial(self._run, job))
                 self._tell(slots, is_ending=bool(is_ending))
-                if not slots.working and (is_ending or not self._elsewhere):
+                if not slots.working and (is_ending or not (self._elsewhere or self._survivors)):
                     self._save()
                     return slots.received[0] if slots.received else None
-                slots.wait(_LOOK_AGAIN_S if self._elsewhere or slots.received else self.watch.pause_s)
+                is_looking = self._elsewhere or self._survivors or slots.received
+                slots.wait(_LOOK_AGAIN_S if is_looking else self.watch.pause_s)
                 if time.monotonic() - slots.received_s >= self.settings.grace_s:
                     self._kill(slots.pids)
                 for job, report in slots.ended():
                     self._take(job, report, is_ending=bool(slots.received) or sweeps.is_stopped(self.worker))
                 self._look_elsewhere()
 
+    def _has_place(self, slots: Slots[Job]) -> bool:
+        return len(slots.working) + len(self._survivors) < self.how.slots
+
     def _tell(self, slots: Slots[Job], *, is_ending: bool) -> None:
         """Say how far we are."""
         self.progress.is_ending = is_ending
         self.progress.running = len(slots.working)
-        self.progress.elsewhere = len(self._elsewhere)
+        self.progress.elsewhere = len(self._elsewhere.keys() | self._survivors)
         new = self.progress.done + self.progress.failed - self.progress.earlier
         left = self.progress.total - self.progress.done - self.progress.failed
         if new:
@@ -215,7 +221,7 @@ class _Work:
 
     def _look_elsewhere(self) -> None:
         """See what has become of cells that others run; one that nobody runs any more is ours again."""
-        if not self._elsewhere:
+        if not (self._elsewhere or self._survivors):
             return
         if time.monotonic() - self._settled_s >= _SETTLE_AGAIN_S and self.worker.state.has_jobs:
             from experimenter.cluster import settle_jobs  # which most sweeps can do without
@@ -223,6 +229,7 @@ class _Work:
             settle_jobs(self.repo)
             self._settled_s = time.monotonic()
         taken = sweeps.taken(self.repo, self.worker.sweep)
+        self._survivors &= taken.keys()
         fates = sweeps.fates(self.worker, self.since)
         for key, job in list(self._elsewhere.items()):
             if key in taken:

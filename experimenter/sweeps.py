@@ -166,6 +166,14 @@ def claimed(repo: Repo, cell: Cell) -> Iterator[None]:
         yield
 
 
+def orphaned(repo: Repo, worker: Worker) -> set[str]:
+    """Return the cells of a worker's sweep that run on this host though nobody else works on it: who did was killed."""
+    if sum(one.sweep == worker.sweep for one in workers(repo)) > 1:
+        return set()
+    here = [one.pid_file for one in cells(repo, worker.sweep) if not (one.is_elsewhere or one.pid_file.job)]
+    return {file.cell for file in here if file.cell}
+
+
 def taken(repo: Repo, sweep: str) -> dict[str, str]:
     """Return the tags of a sweep's cells that run, or wait for a cluster, by what tells the cells apart."""
     running = {one.pid_file.cell: one.tag for one in cells(repo, sweep) if one.pid_file.cell}

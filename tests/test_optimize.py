@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,12 +112,21 @@ def test_a_failed_trial_is_told_as_failed_and_counts(monkeypatch: pytest.MonkeyP
     assert (again.returncode, len(trials_of(sweep_id(again)))) == (1, 6)
 
 
-@pytest.mark.parametrize("key", ["accuracy", "text"])
-def test_a_result_that_is_no_number_is_told(key: str) -> None:
+def test_trials_whose_records_were_removed_are_told() -> None:
+    optimize(trials=2)
+    experimenter("rm", tags()[0], "--yes")
+    again = optimize(trials=2)
+
+    assert "Note: of 1 of the study's trials the record was removed; it counts, and is not run again\n" in again.stderr
+    assert (again.returncode, len(tags())) == (0, 1)
+
+
+@pytest.mark.parametrize(("key", "there"), [("accuracy", "loss, text"), ("text", "text=")])
+def test_a_result_that_is_no_number_is_told(key: str, there: str) -> None:
     done = sweep(*GRID, "--optimize", key, "--minimize", "--trials", "1", command=COMMAND)
 
-    assert f"has no number under {key} (there are: loss, text); its trial failed" in done.stderr
-    assert done.stderr.endswith("0 of 1 cells done, 1 failed\n")  # the same line would run nothing more
+    assert re.search(rf"has no number under {key} \(there is: {there}.*\); its trial failed", done.stderr)
+    assert done.stderr.endswith("0 of 1 cells done, 1 failed; more --trials go on with it\n")
     assert [trial.state.name for trial in trials_of(sweep_id(done))] == ["FAIL"]
 
 

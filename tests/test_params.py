@@ -30,7 +30,9 @@ def refusal(files: list[Path], assignments: list[str]) -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        *[(text, None) for text in ("", "~", "null", "Null", "NULL", "!!null ''", "# comment")],
+        *[(text, None) for text in ("", "~", "null", "Null", "NULL", "!!null ''")],
+        *[(text, "#a") for text in ("'#a'", '"#a" ', "!!str '#a'")],
+        *[(text, text) for text in ("a#b", "c#")],
         *[(text, True) for text in ("true", "True", "TRUE", "!!bool true")],
         *[(text, False) for text in ("false", "False", "FALSE")],
         *[(text, text) for text in ("yes", "no", "on", "off", "y", "n", "Yes", "NO", "On", "OFF", "tRUE", "nULL", "none")],
@@ -52,6 +54,12 @@ def test_values_are_read_by_the_core_schema(text: str, expected: Any) -> None:
     (found,) = collect([], [f"x={text}"]).values()
 
     assert json.dumps(found) == json.dumps(expected)
+
+
+@pytest.mark.parametrize("text", ["#ff0000", "red #1", "[1, 2] # both", "'#' # x", "{a: 1} #", "a: 1 # x"])
+def test_a_comment_in_a_word_is_refused(text: str) -> None:
+    with pytest.raises(BadParameters, match="what # begins would be a comment; as text it stands in quotes"):
+        collect([], [f"x={text}"])
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ class TestDetails:
         } <= set(lines)  # fmt: skip
         place = lines.index("parameters:")
         assert lines[place:] == [
-            "parameters:", "model.depth 3", "on true", "none", "", "results:", "a [1, 2]", "",
+            "parameters:", "model.depth 3", "on true", "none null", "", "results:", "a [1, 2]", "",
             "changed since the commit that it is based on:", "added new.py", "",
             "its code:", f"experimenter checkout {experiment.id} DIR",
         ]  # fmt: skip

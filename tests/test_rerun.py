@@ -55,7 +55,12 @@ def test_runs_the_same_on_the_same_code_though_all_else_is_gone(trained: Path) -
     assert {key: again[key] for key in same} == {key: first[key] for key in same}
     assert sh(f"git rev-parse {tag_of('b')}^0") == sh(f"git rev-parse {tag_of('a')}^0")
     assert sh("git status --porcelain; git worktree list | wc -l") == "1\n"
-    assert re.search(r"^Note: results are equal to those of exp_a_\S+ \(\w{8}\)$", done.stderr, re.MULTILINE)
+    said = re.search(
+        r"^Note: results are equal to those of exp_a_\S+ \(\w{8}\)\n(.*)", done.stderr, re.MULTILINE | re.DOTALL
+    )
+    assert said
+    results = {f"{key} {value:.4g} {value:.4g}" for key, value in first["results"].items()}
+    assert results <= {" ".join(line.split()) for line in said[1].splitlines()}
 
 
 def test_what_differs_is_shown_side_by_side(trained: Path) -> None:

@@ -177,3 +177,10 @@ class TestKeys:
 )
 def test_keys_are_listed_with_commas(text: str, words: list[str]) -> None:
     assert words_in(text) == words
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_is_not_there_comes_last_behind_what_is_no_number(repo: Path, reverse: bool) -> None:
+    tags = add(repo, [{}, {"results": {"loss": "NaN"}}, {"results": {"loss": 1}}, {"results": {"acc": 1}}])
+
+    assert places(repo, tags, sort="loss", reverse=reverse) == [2, 1, 0, 3]

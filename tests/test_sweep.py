@@ -171,7 +171,7 @@ class TestGrid:
         done = sweep("-p", grid, command=("true",))
 
         assert (done.returncode, done.stderr.partition(";")[0]) == (
-            1,
+            2,
             "Error: a: what tells its values apart is kept out of records",
         )
         assert tags() == []
@@ -212,28 +212,31 @@ class TestGrid:
         assert {one["tag"] for one in found} == set(tags())
 
     @pytest.mark.parametrize(
-        ("words", "status", "message"),
+        ("words", "message"),
         [
-            (("-p", "x=1,1"), 1, "Error: the grid has the value 1 of x twice"),
+            (("-p", "x=1,1"), "Error: the grid has the value 1 of x twice"),
             (
                 ("-p", "x=range(0)"),
-                1,
                 "Error: cannot read the grid: this range is empty\n  -p x=range(0)\n             ^",
             ),
-            (("-p", "x=interval(0,1)"), 1, "Error: x: interval and log are for --optimize"),
-            (("-p", "password=a,b"), 1, "Error: password: what tells its values apart is kept out of records"),
-            (("-p", "x=range(100001)"), 2, "Error: the grid has 100,001 cells; --yes runs more than 100,000"),
-            (("--template", "-p", "x=1"), 1, "Error: there is no parameter lr for {lr}"),
-            (("--results", "out.json", "-j", "2", "-p", "x=1"), 2, "Error: cells that run at a time would all write"),
-            (("-j", "0"), 2, "Error: Invalid value for '-j'"),
-            (("--grid", "nowhere.yaml"), 1, "Error: cannot read the parameter file nowhere.yaml"),
-            (("--link", "x"), 2, "Error: --link is for --isolated"),
+            (
+                ("-p", "x=#f00,1"),
+                "Error: cannot read the grid: what # begins would be a comment; as text it stands in quotes",
+            ),
+            (("-p", "x=interval(0,1)"), "Error: x: interval and log are for --optimize"),
+            (("-p", "password=a,b"), "Error: password: what tells its values apart is kept out of records"),
+            (("-p", "x=range(100001)"), "Error: the grid has 100,001 cells; --yes runs more than 100,000"),
+            (("--template", "-p", "x=1"), "Error: there is no parameter lr for {lr}"),
+            (("--results", "out.json", "-j", "2", "-p", "x=1"), "Error: cells that run at a time would all write"),
+            (("-j", "0"), "Error: Invalid value for '-j'"),
+            (("--grid", "nowhere.yaml"), "Error: cannot read the parameter file nowhere.yaml"),
+            (("--link", "x"), "Error: --link is for --isolated"),
         ],
     )
-    def test_what_cannot_be_run_is_refused(self, repo: Path, words: tuple[str, ...], status: int, message: str) -> None:
+    def test_what_cannot_be_run_is_refused(self, repo: Path, words: tuple[str, ...], message: str) -> None:
         done = sweep(*words, command=("echo", "{lr}"))
 
-        assert (done.returncode, tags()) == (status, [])
+        assert (done.returncode, tags()) == (2, [])
         assert done.stderr.startswith(message)
 
     def test_a_cell_whose_command_is_not_there_says_so(self, repo: Path) -> None:
@@ -391,9 +394,11 @@ class TestEnding:
             command = started.args[started.args.index("--") + 1 :]
             started.kill()
             started.wait()
-            words = [EXPERIMENTER, "sweep", "-j", "2", "-p", "seed=range(6)", "--", *command]
+            words = [EXPERIMENTER, "sweep", "-j", "3", "-p", "seed=range(6)", "--", *command]
             with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as again:
-                until(lambda: len(cells_started(tmp_path)) == 4, what="two more cells")
+                until(lambda: len(cells_started(tmp_path)) == 3, what="one more cell")
+                assert again.stderr
+                assert again.stderr.readline().endswith(": 6 cells\n")
                 (tmp_path / "release").touch()
                 _, said = again.communicate(timeout=60)
 
@@ -448,6 +453,16 @@ class TestEnding:
             os.seteuid(0)
 
         assert found == ([], False, False)
+
+    def test_one_that_has_ended_does_not_run(self, repo: Path) -> None:
+        id_ = sweep("-d", "-p", "x=1", command=("true",)).stdout.strip()
+        experimenter("wait", id_)
+        done = experimenter("stop", id_)
+
+        assert (done.returncode, done.stderr) == (
+            1,
+            f"Error: the sweep {id_} does not run; 'experimenter ps' shows what does\n",
+        )
 
     def test_two_equal_sweeps_at_once_share_the_cells(self, ran: Callable[[], list[str]]) -> None:
         words = [EXPERIMENTER, "sweep", "-j", "2", "-p", "seed=range(20)", "--", sys.executable, "train.py"]

@@ -97,16 +97,20 @@ def print_array(found: "Iterable[Experiment]") -> None:
 
 
 def print_comparison(original: "Experiment", again: "Experiment") -> None:
-    """Show whether a rerun gave the same results, and if not by how much they differ."""
-    from experimenter.compare import differing
+    """Show the results of a rerun beside those of the original, and whether or by how much they differ."""
+    from experimenter.compare import differing, paired
     from experimenter.render.comparison import comparison
 
-    pairs = differing(original.results, again.results)
+    pairs = paired(original.results, again.results)
+    what = (
+        "results differ from those of"
+        if differing(original.results, again.results)
+        else "results are equal to those of"
+    )
+    what = what if pairs else "there are no results, as in"
+    click.echo(f"Note: {what} {original.tag} ({original.id})", err=True)
     if not pairs:
-        what = "results are equal to those of" if again.results else "there are no results, as in"
-        click.echo(f"Note: {what} {original.tag} ({original.id})", err=True)
         return
-    click.echo(f"Note: results differ from those of {original.tag} ({original.id})", err=True)
     width = get_terminal_size().columns - 2 if sys.stderr.isatty() else None
     for line in comparison(pairs, ("RESULT", original.id, again.id), width=width):
         click.echo(f"  {line}", err=True)

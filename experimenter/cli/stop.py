@@ -94,7 +94,7 @@ def _choose_all(repo: Any, chosen: _Chosen) -> None:
 def _choose(repo: Any, word: str, chosen: _Chosen) -> None:
     """Add what a word means."""
     from experimenter import jobs, running, sweeps
-    from experimenter.errors import ExperimenterError
+    from experimenter.errors import ExperimenterError, NotStopped
     from experimenter.state import StateFolder
 
     submitted: list[Job] = []
@@ -115,7 +115,8 @@ def _choose(repo: Any, word: str, chosen: _Chosen) -> None:
         entry = running.chosen(repo, word)
         chosen.entries[entry.tag] = entry
     except ExperimenterError as error:
-        show_error(error)
+        ended = sweeps.named(repo, word, ended=True)
+        show_error(NotStopped(f"the sweep {ended} does not run; 'experimenter ps' shows what does") if ended else error)
         chosen.failed = True
 
 

@@ -67,7 +67,7 @@ def lines_of(mapping: Mapping[str, Any]) -> list[str]:
     for key, value in mapping.items():
         name = visible(key)
         is_command = key == "command" and isinstance(value, list)
-        shown = visible(shlex.join(map(str, value))) if is_command else cell(value)
+        shown = visible(shlex.join(map(str, value))) if is_command else table_cell(value)
         lines.append(f"{name}{' ' * (widest - columns_of(name))}{GAP}{shown}")
     return lines
 

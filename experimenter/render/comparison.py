@@ -38,14 +38,14 @@ def comparison(
 
 
 def _apart(first: Any, second: Any) -> tuple[str, str]:
-    """Return two different values as cells in which they differ, also where these are cut."""
+    """Return two values as cells in which they differ, if they do, also where these are cut."""
     before, after = as_number(first), as_number(second)
     if before is not None and after is not None:
         one, other = rounded([before, after])
         return one, other
     one, other = table_cell(first), table_cell(second)
     common = sum(1 for _ in itertools.takewhile(lambda both: both[0] == both[1], zip(one, other, strict=False)))
-    if common > 2 * _CONTEXT:
+    if one != other and common > 2 * _CONTEXT:
         one, other = ("…" + text[common - _CONTEXT :] for text in (one, other))
     return one, other
 
@@ -53,7 +53,7 @@ def _apart(first: Any, second: Any) -> tuple[str, str]:
 def _difference(first: Any, second: Any) -> str:
     """Return by how much two numbers differ, in itself and in per cent of the first."""
     before, after = as_number(first), as_number(second)
-    if before is None or after is None or not (math.isfinite(before) and math.isfinite(after)):
+    if before == after or before is None or after is None or not (math.isfinite(before) and math.isfinite(after)):
         return ""
     percent = f" ({100 * (after - before) / abs(before):+.3g}%)" if before else ""
     return f"{after - before:+.4g}{percent}"

@@ -51,8 +51,9 @@ def end_line(progress: Progress, *, is_study: bool = False) -> str:
     counts = [f"{progress.done:,} of {progress.total:,} cells done"]
     counts += [f"{progress.failed:,} failed"] if progress.failed else []
     counts += [f"{left:,} not run"] if left > 0 else []
-    is_over = progress.is_good or (is_study and left <= 0)
-    hint = "" if is_over else "; the same line goes on with it"
+    hint = "" if progress.is_good else "; the same line goes on with it"
+    if is_study and left <= 0:
+        hint = "; more --trials go on with it" if progress.failed else ""
     return f"sweep {progress.sweep}: {', '.join(counts)}{hint}"
 
 
