@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import compress
 from operator import itemgetter
 from typing import Any
 
@@ -265,8 +266,8 @@ def _tag_objects_on(repo: Repo, tree: str) -> list[tuple[str, str]]:
     length = len(tree)
     targets = [lines[(start := lines.rindex(b"\n") + 1) : start + length] for lines in annotated]
     wanted = _commits_with(repo, tree, set(targets))
-    found = (lines.splitlines()[-2] for lines, target in zip(annotated, targets, strict=True) if target in wanted)
-    refs = (line.decode(errors="replace").partition(" refs/tags/") for line in found)
+    found = compress(annotated, map(wanted.__contains__, targets))
+    refs = (lines.splitlines()[-2].decode(errors="replace").partition(" refs/tags/") for lines in found)
     return [(tag, oid) for oid, _, tag in refs if tag.startswith(names.PREFIX)]
 
 

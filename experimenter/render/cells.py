@@ -34,10 +34,11 @@ def _age(moment: datetime, now: datetime) -> str:
 
 def column_cells(values: Sequence[Any]) -> tuple[list[str], bool]:
     """Return values as cells, and whether they are numbers, below each other, and nothing else."""
-    found = [None if value is MISSING else as_number(value) for value in values]
     absent = values.count(MISSING)
-    if absent < len(values) and found.count(None) == absent:
-        return numbers(found), True
+    if absent < len(values) and as_number(next(value for value in values if value is not MISSING)) is not None:
+        found = [None if value is MISSING else as_number(value) for value in values]
+        if found.count(None) == absent:
+            return numbers(found), True
     return [table_cell(value) for value in values], False
 
 
