@@ -205,6 +205,14 @@ class TestGrid:
         assert (sh("git count-objects"), tags()) == (before, [])
         assert not Path(".git/experimenter").exists()
 
+    def test_a_dry_run_shows_what_becomes_of_a_template(self, repo: Path) -> None:
+        words = ("--template", "--dry-run", "-p", "lr=0.1,1e-5", "-p", "api_key=s3cret")
+
+        assert sweep(*words, command=("echo", "lr {lr}", "{api_key}")).stdout.splitlines() == [
+            "lr=0.1 api_key=<redacted>: echo 'lr 0.1' '<redacted>'",
+            "lr=1e-05 api_key=<redacted>: echo 'lr 1e-05' '<redacted>'",
+        ]
+
     def test_json_is_the_records_in_the_order_of_the_cells(self, repo: Path) -> None:
         found = json.loads(sweep("-p", "x=2,1", "--json", command=("true",)).stdout)
 

@@ -1,5 +1,6 @@
 """The command that runs many experiments of one code state: sweep."""
 
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -196,6 +197,7 @@ def _print_cells(plan: "Plan", grid: "Sequence[Axis]", *, as_json: bool) -> int:
     from experimenter.grid import Interval, cells
     from experimenter.render.sweep import cell_text
     from experimenter.storable import public
+    from experimenter.text import visible
 
     if any(isinstance(axis, Interval) for axis in grid):
         raise click.UsageError("--dry-run knows no cells that are yet to be chosen", click.get_current_context())
@@ -203,7 +205,8 @@ def _print_cells(plan: "Plan", grid: "Sequence[Axis]", *, as_json: bool) -> int:
         print_json([public(parameters) for parameters in cells(grid, plan.base)])
         return 0
     for parameters in cells(grid, plan.base):
-        click.echo(cell_text(parameters, plan.axes))
+        command = f": {visible(shlex.join(plan.shown(parameters)))}" if plan.is_template else ""
+        click.echo(f"{cell_text(parameters, plan.axes)}{command}")
     return 0
 
 
