@@ -11,7 +11,7 @@ from experimenter import jobs, leftovers, names, registry, share, slurm, store, 
 from experimenter.entry import Phase, Share
 from experimenter.errors import ExperimenterError, NotBroughtBack, NotStopped, RefMoved
 from experimenter.find import find
-from experimenter.jobs import Job
+from experimenter.jobs import Job, JobState
 from experimenter.plumbing import Repo, config, delete_ref, update_ref
 from experimenter.plumbing.transfer import Patience
 from experimenter.remote import Remote
@@ -40,14 +40,14 @@ class Cancelled:
         return names.id_of(self.tag)
 
 
-def job_states(repo: Repo) -> dict[str, tuple[Job, str]]:
-    """Return each experiment that waits for a cluster, or runs on it, with its job and the job's state, by its tag.
-
-    The state is `UNKNOWN` where Slurm does not answer, or does not know the job any more.
-    """
+def job_states(repo: Repo) -> dict[str, JobState]:
+    """Return each experiment that waits for a cluster, or runs on it, by its tag."""
     alive = jobs.alive(StateFolder.of(repo))
     known = (slurm.states() or {}) if alive else {}
-    return {job.tag: (job, known.get(job.job_id, "UNKNOWN")) for job in alive}
+    why = slurm.reasons() if any(map(slurm.is_waiting, known.values())) else {}
+    return {
+        job.tag: JobState(job=job, state=known.get(job.job_id, "UNKNOWN"), reason=why.get(job.job_id)) for job in alive
+    }
 
 
 def settle_jobs(repo: Repo) -> None:
@@ -168,7 +168,9 @@ def _outcome(repo: Repo, job: Job, *, keep: bool) -> Cancelled:
 
 def _settle(repo: Repo, job: Job, *, keep: bool = False, status: str = "interrupted") -> None:
     """Finish or remove what a job has left that is gone; the caller holds the lock."""
-    if not ending_of(repo, job.tag):
+    if ending_of(repo, job.tag):  # its wrapper may have been killed, or overtaken by us, before it said so itself
+        jobs.note_why_it_ended(job.folder, job.job_id, StateFolder.of(repo).log(job.id))
+    else:
         _save_what_slurm_said(repo, job)
     settings = Settings.from_config(config(repo))
     if entry := registry.entry_of(repo, job.tag):

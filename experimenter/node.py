@@ -1,9 +1,9 @@
 """The story of a job on its node: the code state becomes a private work tree, and the experiment runs in it."""
 
-import contextlib
 import os
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +25,8 @@ from experimenter.state import StateFolder, ending_of, remove_tree, write_json
 from experimenter.store import Experiment
 from experimenter.submission import REMOTE
 from experimenter.text import visible
+
+_LAST_WORDS_S, _LOOK_AGAIN_S = 2.0, 0.05
 
 
 def work(folder: Path) -> Outcome:
@@ -50,7 +52,8 @@ def work(folder: Path) -> Outcome:
         _note_failure(repo, experiment, error)
         raise
     if outcome.status not in ("queued", "completed"):
-        _note_why_it_ends(StateFolder.of(repo), folder, experiment)
+        patience_s = _LAST_WORDS_S if outcome.status == "interrupted" else 0
+        _note_why_it_ended(folder, StateFolder.of(repo).log(experiment.id), patience_s)
     if outcome.status != "queued":
         if outcome.experiment and spec["push_to"] is not None:
             from experimenter import share
@@ -60,12 +63,11 @@ def work(folder: Path) -> Outcome:
     return outcome
 
 
-def _note_why_it_ends(state: StateFolder, folder: Path, experiment: Experiment) -> None:
-    """Add to the log what Slurm has said of the job, as why it ends it."""
-    for file in folder.glob(f"{slurm.our_job_id()}_*.out"):
-        said = [line for line in file.read_text(errors="replace").splitlines() if line.startswith("slurmstepd")]
-        with contextlib.suppress(OSError), state.log(experiment.id).open("a") as log:
-            log.writelines(f"{visible(line)}\n" for line in said)
+def _note_why_it_ended(folder: Path, log: Path, patience_s: float) -> None:
+    """Add to a log what Slurm has said of the job; if it ends it, that may come after the signal."""
+    until_s = time.monotonic() + patience_s
+    while not jobs.note_why_it_ended(folder, slurm.our_job_id(), log) and time.monotonic() < until_s:
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _note_failure(repo: Repo, experiment: Experiment, error: ExperimenterError) -> None:

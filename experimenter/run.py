@@ -212,9 +212,7 @@ def _is_requeued(begun: live.Live, options: Options) -> bool:
         return False
     from experimenter import queued, slurm
 
-    if is_requeued := slurm.is_requeued():
-        queued.put_back(begun)
-    return is_requeued
+    return slurm.is_requeued(partial(queued.put_back, begun))
 
 
 def _is_over(begun: live.Live, child: Child, signals: Signals) -> bool:

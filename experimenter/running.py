@@ -11,7 +11,7 @@ from experimenter import jobs, leftovers, names, registry, store
 from experimenter.entry import Entry
 from experimenter.errors import ExperimentAmbiguous, ExperimentUnknown, NotStopped, StatusUnknown
 from experimenter.find import find
-from experimenter.jobs import Job
+from experimenter.jobs import Job, JobState
 from experimenter.plumbing import Repo
 from experimenter.process import usage_of
 from experimenter.record import timestamp
@@ -30,6 +30,7 @@ class Running:
     elapsed_s: float
     job_id: str | None = None
     job_state: str | None = None
+    job_reason: str | None = None
     cpu_percent: float | None = None
     memory_bytes: int | None = None
 
@@ -51,6 +52,7 @@ class Running:
             "command": list(pid_file.words),
             **({"sweep": pid_file.sweep} if pid_file.sweep else {}),
             **({"job_id": self.job_id, "job_state": self.job_state} if self.job_id else {}),
+            **({"job_reason": self.job_reason} if self.job_reason else {}),
         }
 
 
@@ -65,7 +67,7 @@ def is_readable(repo: Repo) -> bool:
     return not path.exists() or os.access(path, os.R_OK | os.X_OK)
 
 
-def running(repo: Repo, states: Mapping[str, tuple[Job, str]]) -> list[Running]:
+def running(repo: Repo, states: Mapping[str, JobState]) -> list[Running]:
     """Return what runs now, from the oldest to the newest, with the CPU time that it uses measured over 0.2 s.
 
     Among it are jobs on a cluster, whose `states` are given, also those that wait.
@@ -74,7 +76,7 @@ def running(repo: Repo, states: Mapping[str, tuple[Job, str]]) -> list[Running]:
     """
     found = entries(repo)
     tags = {entry.tag for entry in found}
-    found += [_waiting(repo, job) for job, _ in states.values() if job.tag not in tags]
+    found += [_waiting(repo, one.job) for one in states.values() if one.job.tag not in tags]
     found.sort(key=lambda entry: names.age_key(entry.tag))
     members = {entry.tag: entry.tree.members() for entry in found if entry.tag in tags and not entry.is_elsewhere}
     started_s = time.monotonic()
@@ -94,8 +96,8 @@ def running(repo: Repo, states: Mapping[str, tuple[Job, str]]) -> list[Running]:
             usage = {"cpu_percent": round(cpu_percent, 1), "memory_bytes": used.memory_bytes}
         elapsed = datetime.now(UTC) - entry.started
         if entry.tag in states:
-            job, job_state = states[entry.tag]
-            usage |= {"job_id": job.job_id, "job_state": job_state}
+            known = states[entry.tag]
+            usage |= {"job_id": known.job.job_id, "job_state": known.state, "job_reason": known.reason}
         shown.append(Running(entry=entry, state=state, elapsed_s=elapsed.total_seconds(), **usage))
     return shown
 

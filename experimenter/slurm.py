@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import partial
@@ -132,6 +132,13 @@ def states() -> dict[str, str] | None:
     return dict(line.split() for line in answer.splitlines() if line.count(" ") == 1)
 
 
+def reasons() -> dict[str, str]:
+    """Return why Slurm lets each of our jobs wait that do, by its id: `Resources`, `Priority`, … (squeue(1))."""
+    answer = _ask("squeue", "--all", "--noheader", "--array", "--me", "--states=PENDING", "--format=%i %r") or ""
+    found = dict(line.split(" ", 1) for line in answer.splitlines() if " " in line)
+    return {job_id: reason for job_id, reason in found.items() if reason != "None"}
+
+
 def job_named(name: str, *, but: Collection[str]) -> str:
     """Return the id of our newest job of a name, but for some; empty if Slurm knows none."""
     answer = _ask("squeue", "--all", "--noheader", "--me", "--states=all", f"--name={name}", "--format=%F") or ""
@@ -174,19 +181,22 @@ def ending_of(job_id: str) -> Ended | None:
     return Ended(exit_code=128 + signum if signum else status, output=f"{output[1]} on {node[1]}")
 
 
-def is_requeued() -> bool:
-    """Say whether the job that we are in is being ended to be run once more.
+def is_requeued(before: Callable[[], None] = lambda: None) -> bool:
+    """Say whether the job that we are in is being ended to be run once more; if so, `before` is called.
 
-    If it is preempted, and was given some time to end (GraceTime in slurm.conf(5)), we requeue it: one that ends by
-    itself in that time would count as complete.
+    If it is preempted, and was given some time to end (GraceTime in slurm.conf(5)), we then requeue it, as one that
+    ends by itself in that time would count as complete. That kills us at once.
     """
     job_id = our_job_id()  # SLURM_JOB_ID of one in an array may stand for the whole array
     answer = _ask("scontrol", "show", "job", job_id) or ""
     restarts = re.search(r"\bRestarts=(\d+)", answer)
-    if restarts and int(restarts[1]) > int(os.environ.get("SLURM_RESTART_COUNT") or 0):
-        return True
+    is_restarted = restarts is not None and int(restarts[1]) > int(os.environ.get("SLURM_RESTART_COUNT") or 0)
     is_preempted = re.search(r"\bRequeue=1\b", answer) and re.search(r"\bPreemptTime=\d", answer)
-    return bool(is_preempted) and _ask("scontrol", "requeue", job_id) is not None
+    if is_restarted or is_preempted:
+        before()
+    if is_preempted and not is_restarted:
+        _ask("scontrol", "requeue", job_id)
+    return bool(is_restarted or is_preempted)
 
 
 def our_job_id() -> str:

@@ -21,6 +21,7 @@ import pytest
 
 from conftest import EXPERIMENTER, Terminal, experimenter, fake_git, hook, record, sh, tags, until
 from experimenter import slurm
+from experimenter.jobs import note_why_it_ended
 from experimenter.names import id_of
 from experimenter.process import Identity
 
@@ -220,7 +221,8 @@ class TestSubmit:
             assert list(queued)[:5] == ["schema", "name", "parameters", "status", "submitted"]
             waiting = running(id_)
             assert (waiting["state"], waiting["job_state"], waiting["pid"]) == ("queued", "PENDING", None)
-            line = rf"^{id_} +mine +queued +{waiting['job_id']} PENDING "
+            assert waiting["job_reason"] in ("Priority", "Resources")
+            line = rf"^{id_} +mine +queued +{waiting['job_id']} PENDING \({waiting['job_reason']}\) "
             assert re.search(line, experimenter("ps").stdout, re.MULTILINE)
 
         assert experimenter("wait", id_).returncode == 0
@@ -478,10 +480,8 @@ class TestEnding:
         job = job_id(id_)
         (tmp_path / "go").touch()
         sh(f"scontrol requeue {job}")
-        until(lambda: record()["status"] == "queued", what="the queue")
-        assert running(id_)["state"] == "queued"
-        assert experimenter("list").stderr == ""
         until(lambda: slurm.states()[job] == "PENDING", what="the queue")  # type: ignore[index]
+        assert experimenter("list").stderr == ""
         start_again(job)
 
         assert experimenter("wait", id_).returncode == 0
@@ -517,7 +517,6 @@ class TestEnding:
         job = job_id(id_)
         (tmp_path / "go").touch()
         sh("sbatch --partition=urgent --exclusive --output=/dev/null --wrap true")
-        until(lambda: record()["status"] == "queued", what="the queue")
         until(lambda: slurm.states()[job] == "PENDING", what="the queue")  # type: ignore[index]
         start_again(job)
 
@@ -892,3 +891,15 @@ def test_what_was_queued_by_a_submission_that_was_killed_goes(repo: Path, tmp_pa
     experimenter("list")
 
     assert (tags(), gone(), sh("squeue -h")) == ([], True, "")
+
+
+def test_what_slurm_says_of_a_job_is_noted_once(tmp_path: Path) -> None:
+    said = "slurmstepd: error: *** JOB 7 ON node1 CANCELLED AT 2026-11-26T05:10:00 DUE TO TIME LIMIT ***"
+    log = tmp_path / "log"
+    log.write_text("loss 0.5\n")
+    (tmp_path / "7_0_log.out").write_text("srun: aborted\n")
+    assert not note_why_it_ended(tmp_path, "7", log)
+    (tmp_path / "7_0_log.out").write_text(f"srun: aborted\n{said}\n")
+
+    assert [note_why_it_ended(tmp_path, "7", log) for _ in range(2)] == [True, True]
+    assert log.read_text() == f"loss 0.5\n{said}\n"

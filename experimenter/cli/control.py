@@ -12,7 +12,7 @@ from experimenter.cli.printing import paint, print_json, print_lines, table_widt
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from experimenter.jobs import Job
+    from experimenter.jobs import JobState
 
 
 @click.command("ps")
@@ -102,7 +102,7 @@ def wait_command(experiment: str) -> int:
     return wait(repo, experiment, meanwhile=_while_waiting(repo, experiment))
 
 
-def _job_states(repo: Any) -> "Mapping[str, tuple[Job, str]]":
+def _job_states(repo: Any) -> "Mapping[str, JobState]":
     """Return what Slurm says of jobs; where none was ever submitted, nothing is asked."""
     from experimenter.state import StateFolder
 

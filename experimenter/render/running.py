@@ -19,10 +19,14 @@ def table_of_running(experiments: Sequence[Running], *, width: int | None, paint
     """Return lines, the first a heading, a line for each running experiment; cut to `width` where it is given."""
     rows = [_cells(one) for one in experiments]
     if any(one.job_id for one in experiments):
-        jobs = [visible(f"{one.job_id} {one.job_state}") if one.job_id else "-" for one in experiments]
-        rows = [(*row[:3], job, *row[3:]) for row, job in zip(rows, jobs, strict=True)]
+        rows = [(*row[:3], _job_cell(one), *row[3:]) for row, one in zip(rows, experiments, strict=True)]
         return _table([*_HEADINGS[:3], "JOB", *_HEADINGS[3:]], rows, width, paint)
     return _table(_HEADINGS, rows, width, paint)
+
+
+def _job_cell(one: Running) -> str:
+    why = f" ({one.job_reason})" if one.job_reason else ""
+    return visible(f"{one.job_id} {one.job_state}{why}") if one.job_id else "-"
 
 
 def table_of_sweeps(workers: Sequence[Worker], *, width: int | None, paint: Paint = unpainted) -> list[str]:
