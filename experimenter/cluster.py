@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from experimenter import jobs, leftovers, names, registry, share, slurm, store, sweeps
+from experimenter import jobs, leftovers, logs, names, registry, share, slurm, store, sweeps
 from experimenter.entry import Phase, Share
 from experimenter.errors import ExperimenterError, NotBroughtBack, NotStopped, RefMoved
 from experimenter.find import find
@@ -24,7 +24,6 @@ _log = logging.getLogger("experimenter")
 _LOOK_AGAIN_S = 0.5
 _ENDING_S = 120.0  # for Slurm to end what it was told to: its KillWait, and what it takes to notice
 _DEAF = "takes its code from a remote, and can't be told to keep its tag; submit with --keep, or stop without it"
-_TAIL_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +42,13 @@ class Cancelled:
 def job_states(repo: Repo) -> dict[str, JobState]:
     """Return each experiment that waits for a cluster, or runs on it, by its tag."""
     alive = jobs.alive(StateFolder.of(repo))
-    known = (slurm.states() or {}) if alive else {}
-    why = slurm.reasons() if any(map(slurm.is_waiting, known.values())) else {}
-    return {
-        job.tag: JobState(job=job, state=known.get(job.job_id, "UNKNOWN"), reason=why.get(job.job_id)) for job in alive
-    }
+    known = (slurm.states_and_reasons() or {}) if alive else {}
+    found = {}
+    for job in alive:
+        state, reason = known.get(job.job_id, ("UNKNOWN", ""))
+        why = reason if slurm.is_waiting(state) and reason != "None" else None
+        found[job.tag] = JobState(job=job, state=state, reason=why)
+    return found
 
 
 def settle_jobs(repo: Repo) -> None:
@@ -168,10 +169,9 @@ def _outcome(repo: Repo, job: Job, *, keep: bool) -> Cancelled:
 
 def _settle(repo: Repo, job: Job, *, keep: bool = False, status: str = "interrupted") -> None:
     """Finish or remove what a job has left that is gone; the caller holds the lock."""
-    if ending_of(repo, job.tag):  # its wrapper may have been killed, or overtaken by us, before it said so itself
-        jobs.note_why_it_ended(job.folder, job.job_id, StateFolder.of(repo).log(job.id))
-    else:
-        _save_what_slurm_said(repo, job)
+    # Whose end is known has said the rest itself, if it was not killed before that.
+    only_slurms = ending_of(repo, job.tag) is not None
+    logs.add_output_of_job(repo, job.tag, job.folder, job.job_id, only_slurms=only_slurms)
     settings = Settings.from_config(config(repo))
     if entry := registry.entry_of(repo, job.tag):
         settle_entry(repo, entry, settings)
@@ -260,14 +260,6 @@ def _fetch_ending(repo: Repo, job: Job, *, is_kept: bool) -> None:
             remote.delete([left])
         except ExperimenterError as error:
             _log.warning("%s stays on %s: %s", job.tag, remote, error)
-
-
-def _save_what_slurm_said(repo: Repo, job: Job) -> None:
-    """Add to the experiment's log what Slurm, and we on the node, said outside of it: why a job never started."""
-    log = StateFolder.of(repo).log(job.id)
-    for file in sorted(job.folder.glob(f"{job.job_id}_*.out")):
-        with log.open("ab") as whole:
-            whole.write(file.read_bytes()[-_TAIL_BYTES:])
 
 
 def wait_for(repo: Repo, tag: str) -> int:

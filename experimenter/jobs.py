@@ -11,10 +11,8 @@ from typing import Any
 from experimenter import names
 from experimenter.process import Identity, host
 from experimenter.state import StateFolder, read_object, remove_tree, translated, write_json
-from experimenter.text import visible
 
 JOB_FILE = "job.json"
-_TAIL_BYTES = 16 * 1024  # in which Slurm's words would stand
 _SUBMITTING_S = 3600.0  # in which a submission on another host is expected to end
 _specs: dict[Path, Mapping[str, Any]] = {}  # which never change
 
@@ -146,19 +144,6 @@ def job_of(state: StateFolder, tag: str) -> Job | None:
         if tag in tags:
             return _job(file.parent, tags.index(tag), read_object(file.parent / JOB_FILE) or {})
     return None
-
-
-def note_why_it_ended(folder: Path, job_id: str, log: Path) -> bool:
-    """Add to an experiment's log what Slurm has said of its job, as why it ends it, unless that is there; say if so."""
-    has_said = False
-    for file in folder.glob(f"{job_id}_*.out"):
-        with contextlib.suppress(OSError), file.open(errors="replace") as output, log.open("a+b") as whole:
-            whole.seek(max(0, whole.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            known = whole.read().decode(errors="replace")
-            said = [visible(line) for line in output.read().splitlines() if line.startswith("slurmstepd")]
-            whole.writelines(f"{line}\n".encode() for line in said if line not in known)
-            has_said = has_said or bool(said)
-    return has_said
 
 
 def _in(folder: Path) -> Iterator[Job]:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import BinaryIO
 
 from experimenter import names, registry, sweeps
@@ -70,6 +71,21 @@ def tail(repo: Repo, tag: str, count: int) -> list[str]:
     except OSError:
         return []
     return [visible(line.decode(errors="replace")) for line in text.splitlines()[-count:]]
+
+
+def add_output_of_job(repo: Repo, tag: str, folder: Path, job_id: str, *, only_slurms: bool) -> bool:
+    """Add to an experiment's log what its job has put out beside it into `folder`; say whether there is anything.
+
+    With `only_slurms` what we ourselves said there is left out. What the log has among its last lines stays once.
+    """
+    output = b"".join(file.read_bytes()[-_TAIL_BYTES:] for file in sorted(folder.glob(f"{job_id}_*.out")))
+    lines = [visible(line) for line in output.decode(errors="replace").splitlines()]
+    said = [line for line in lines if not only_slurms or line.startswith("slurmstepd")]
+    known = tail(repo, tag, _TAIL_BYTES)  # each line takes a byte
+    if new := [f"{line}\n" for line in said if line not in known]:
+        with StateFolder.of(repo).log(names.id_of(tag)).open("a", encoding="utf-8") as log:
+            log.writelines(new)
+    return bool(said)
 
 
 def collapsed(pieces: Iterable[bytes], *, redraws: bool) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from experimenter import jobs, names, registry, slurm, store
+from experimenter import jobs, logs, names, registry, slurm, store
 from experimenter.errors import CannotRerun, ExperimenterError, NotBroughtBack, RemoteFailed
 from experimenter.plumbing import Repo, config, find_repo
 from experimenter.plumbing.transfer import Patience, transfer
@@ -52,8 +52,7 @@ def work(folder: Path) -> Outcome:
         _note_failure(repo, experiment, error)
         raise
     if outcome.status not in ("queued", "completed"):
-        patience_s = _LAST_WORDS_S if outcome.status == "interrupted" else 0
-        _note_why_it_ended(folder, StateFolder.of(repo).log(experiment.id), patience_s)
+        _note_why_it_ended(repo, experiment.tag, folder, _LAST_WORDS_S if outcome.status == "interrupted" else 0)
     if outcome.status != "queued":
         if outcome.experiment and spec["push_to"] is not None:
             from experimenter import share
@@ -63,10 +62,12 @@ def work(folder: Path) -> Outcome:
     return outcome
 
 
-def _note_why_it_ended(folder: Path, log: Path, patience_s: float) -> None:
-    """Add to a log what Slurm has said of the job; if it ends it, that may come after the signal."""
+def _note_why_it_ended(repo: Repo, tag: str, folder: Path, patience_s: float) -> None:
+    """Add to the log what Slurm has said of the job; if it ends it, that may come after the signal."""
     until_s = time.monotonic() + patience_s
-    while not jobs.note_why_it_ended(folder, slurm.our_job_id(), log) and time.monotonic() < until_s:
+    while not logs.add_output_of_job(repo, tag, folder, slurm.our_job_id(), only_slurms=True):
+        if time.monotonic() >= until_s:
+            return
         time.sleep(_LOOK_AGAIN_S)
 
 

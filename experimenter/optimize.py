@@ -19,6 +19,7 @@ from experimenter.grid import Axis, Interval, Values
 from experimenter.keys import values_of
 from experimenter.params import nested
 from experimenter.query import as_number
+from experimenter.render.cells import cell
 from experimenter.state import StateFolder, translated
 from experimenter.storable import dotted, dumps, merged
 from experimenter.text import visible
@@ -146,9 +147,8 @@ class Study:
         experiment = store.find(self._known.repo, tag) if tag else None
         value = _number_of(experiment, self._goal.key) if experiment else None
         if experiment and value is None:
-            results = {visible(key): cell for key, cell in dotted(experiment.results).items()}
-            key = self._goal.key.removeprefix("results.")
-            there = f"{key}={results[key]}" if key in results else ", ".join(results) or "nothing"
+            results, key = dotted(experiment.results), self._goal.key.removeprefix("results.")
+            there = f"{key}={cell(results[key])}" if key in results else ", ".join(map(visible, results)) or "nothing"
             _log.warning("%s has no number under %s (there is: %s); its trial failed", tag, self._goal.key, there)
         if value is None:
             self._study.tell(number, state=_failed(), skip_if_finished=True)
@@ -158,7 +158,7 @@ class Study:
     def _tell_of_removed(self) -> None:
         """Say that trials count whose records somebody has removed: the study has learned from them."""
         cells = {trial.user_attrs[_CELL] for trial in self._trials() if trial.state.name == "COMPLETE"}
-        if removed := len(cells) - len(self._known.done(list(cells))):
+        if cells and (removed := len(cells) - len(self._known.done(cells))):
             said = "of %d of the study's trials the record was removed; it counts, and is not run again"
             _log.info(said, removed)
 

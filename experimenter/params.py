@@ -158,9 +158,10 @@ def from_yaml(text: str, source: str) -> Any:
 def from_word(text: str, source: str) -> Any:
     """Return the YAML value in a word of the command line, where nobody means a comment. Raises BadParameters."""
     value = from_yaml(text, source)
-    ends = [token.end_mark.index for token in yaml.scan(text) if not isinstance(token, _AT_END)]
-    if "#" in text[max(ends) :]:
-        raise BadParameters(f"{source}: what # begins would be a comment; as text it stands in quotes")
+    if "#" in text:
+        ends = [token.end_mark.index for token in yaml.scan(text) if not isinstance(token, _AT_END)]
+        if "#" in text[max(ends) :]:
+            raise BadParameters(f"{source}: what # begins would be a comment; as text it stands in quotes")
     return value
 
 

@@ -22,7 +22,7 @@ from experimenter.plumbing.transfer import Patience
 from experimenter.process import TimedOut
 from experimenter.remote import Remote, Theirs
 from experimenter.settings import Settings
-from experimenter.text import readable_size, visible
+from experimenter.text import counted, readable_size, visible
 
 _log = logging.getLogger("experimenter")
 _DECLINED = "[remote rejected]"
@@ -186,8 +186,7 @@ def push_together(repo: Repo, tags: Sequence[str], settings: Settings, *, to: st
     except (ExperimenterError, OSError, Interrupted) as error:
         _log.warning("the sweep was not pushed, 'experimenter push' sends it later: %s", _why(error))
         return
-    count = "1 experiment" if len(shared.tags) == 1 else f"{len(shared.tags)} experiments"
-    _log.info("pushed %s to %s", count, visible(str(remote)))
+    _log.info("pushed %s to %s", counted(len(shared.tags), "experiment"), visible(str(remote)))
     for tag in [*shared.conflicts, *shared.refused]:
         _log.warning("%s was not pushed: %s", tag, shared.refused.get(tag, "another finished record is there"))
 

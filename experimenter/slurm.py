@@ -122,21 +122,22 @@ def _outside_of_jobs() -> Iterator[None]:
 
 
 def states() -> dict[str, str] | None:
+    """Return the state of each of our jobs as `states_and_reasons` does, alone."""
+    known = states_and_reasons()
+    return None if known is None else {job_id: state for job_id, (state, _) in known.items()}
+
+
+def states_and_reasons() -> dict[str, tuple[str, str]] | None:
     """Return the state of each of our jobs that Slurm knows, by its id, `123` or `123_4`; nothing without an answer.
 
-    Asked is squeue(1): sacct(1) needs a database that many clusters do not have.
+    With it comes why it is in that state, `Resources` or `Priority` if it waits, else perhaps `None`. Asked is
+    squeue(1): sacct(1) needs a database that many clusters do not have.
     """
-    answer = _ask("squeue", "--all", "--noheader", "--array", "--me", "--states=all", "--format=%i %T")
+    answer = _ask("squeue", "--all", "--noheader", "--array", "--me", "--states=all", "--format=%i %T %r")
     if answer is None:
         return None
-    return dict(line.split() for line in answer.splitlines() if line.count(" ") == 1)
-
-
-def reasons() -> dict[str, str]:
-    """Return why Slurm lets each of our jobs wait that do, by its id: `Resources`, `Priority`, … (squeue(1))."""
-    answer = _ask("squeue", "--all", "--noheader", "--array", "--me", "--states=PENDING", "--format=%i %r") or ""
-    found = dict(line.split(" ", 1) for line in answer.splitlines() if " " in line)
-    return {job_id: reason for job_id, reason in found.items() if reason != "None"}
+    words = (line.split(" ", 2) for line in answer.splitlines())
+    return {found[0]: (found[1], found[2]) for found in words if len(found) == 3}
 
 
 def job_named(name: str, *, but: Collection[str]) -> str:

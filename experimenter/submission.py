@@ -18,7 +18,7 @@ from experimenter.run import Options
 from experimenter.settings import Settings
 from experimenter.signals import blocked, interruptible
 from experimenter.state import StateFolder, remove_tree
-from experimenter.storable import REDACTED, dumps, redacted, redacted_command
+from experimenter.storable import REDACTED, dumps, redacted, redacted_command, without_credentials
 from experimenter.store import Experiment
 from experimenter.text import from_native
 
@@ -86,6 +86,8 @@ def reserve(
     It is for `submit`, and settled if we are killed. Raises CannotRerun and RemoteFailed.
     """
     remote = None
+    if [url for url in (options.push_to, asked.remote) if url and without_credentials(url) != url]:
+        raise CannotRerun("a password in a URL would wait in a file for the node; name it: git remote add NAME URL")
     if asked.remote is not None:
         _check_for_remote(works, options)
         remote = Remote.of(repo, asked.remote, Patience(), is_pushed_to=True)

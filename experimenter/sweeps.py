@@ -14,7 +14,7 @@ from experimenter.entry import Entry
 from experimenter.errors import CellTaken, NotStopped, StateUnwritable
 from experimenter.plumbing import Repo
 from experimenter.state import StateFolder, locked, read_object, remove_tree, translated, write_json
-from experimenter.worker import PID_FILE, Worker
+from experimenter.worker import Worker
 
 _ID = re.compile(r"[0-9a-f]{8}")
 _WORD = re.compile(r"[0-9a-f]{4,8}")
@@ -144,7 +144,7 @@ def wait_for_end(
 def workers(repo: Repo) -> list[Worker]:
     """Return who works on which sweep now, from the first to the last."""
     state = StateFolder.of(repo)
-    found = [Worker.read(state, file.parent) for file in state.sweeps.glob(f"*/*/{PID_FILE}")]
+    found = [Worker.read(state, folder) for folder in _folders(state)]
     return sorted((one for one in found if one and one.is_alive), key=lambda one: one.started)
 
 
@@ -223,12 +223,12 @@ def left_behind(repo: Repo) -> list[Path]:
     """
     state = StateFolder.of(repo)
     dead = []
-    with contextlib.suppress(FileNotFoundError, PermissionError):  # one that ends just now, or another user's
+    with contextlib.suppress(PermissionError):
         dead += registry.given_up(state.sweeps)
-        for folder in state.sweeps.glob("*/*"):
-            worker = Worker.read(state, folder)
-            if not (worker and worker.is_alive) and folder.is_dir() and not cells(repo, folder.parent.name):
-                dead.append(folder)
+    for folder in _folders(state):
+        worker = Worker.read(state, folder)
+        if not (worker and worker.is_alive) and not cells(repo, folder.parent.name):
+            dead.append(folder)
     return [folder for folder in dead if folder.exists() and folder.stat().st_uid == os.geteuid()]
 
 
@@ -238,6 +238,18 @@ def clear(repo: Repo) -> None:
     with _locked(state):
         for folder in left_behind(repo):
             _remove(state, folder)
+
+
+def _folders(state: StateFolder) -> list[Path]:
+    """Return the folders of workers; whichever goes just now, or is another user's, is none."""
+    return [folder for sweep in _listed(state.sweeps) for folder in _listed(sweep)]
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    except (FileNotFoundError, PermissionError):
+        return []
 
 
 def _make(state: StateFolder) -> None:

@@ -95,6 +95,11 @@ def readable_size(size_bytes: int) -> str:
     return f"{size:.{0 if size >= 100 else 1}f} {' KMG'[power]}iB"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 cell`, `2,000 cells`."""
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def columns_of(text: str) -> int:
     """Return how many columns of a terminal a visible text takes: none for a combining mark, two for a wide one."""
     if text.isascii():

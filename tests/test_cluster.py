@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ import pytest
 
 from conftest import EXPERIMENTER, Terminal, experimenter, fake_git, hook, record, sh, tags, until
 from experimenter import slurm
-from experimenter.jobs import note_why_it_ended
+from experimenter.logs import add_output_of_job
 from experimenter.names import id_of
+from experimenter.plumbing import find_repo
 from experimenter.process import Identity
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
@@ -184,7 +186,7 @@ def sweep_here(*line: str) -> "subprocess.Popen[str]":
     """Start a sweep on this machine, one cell at a time, and wait until it knows its cells."""
 
     def has_begun() -> bool:
-        files = Path(".git/experimenter/sweeps").glob("*/*/pid.json")
+        files = Path(".git/experimenter/sweeps").glob("[!.]*/*/pid.json")  # not what is just being made
         return any('"total": 0' not in file.read_text() for file in files)
 
     here = subprocess.Popen([EXPERIMENTER, "sweep", "-j", "1", *line], stderr=subprocess.PIPE, text=True)
@@ -332,6 +334,8 @@ class TestSubmit:
             (("--from-remote", "-p", "api_key=hush"), 1, "a secret parameter is not in the tag"),
             (("--from-remote",), 1, "there is no remote origin"),
             (("-d", "--wait"), 2, "-d returns at once, --wait does not"),
+            (("--push", "https://me:pw@h/x"), 1, "a password in a URL would wait in a file"),
+            (("--from-remote", "https://me:pw@h/x"), 1, "a password in a URL would wait in a file"),
             (("--from-remote", "--results", "x.json"), 1, "--link and --results are for a node that shares"),
         ],
     )
@@ -341,7 +345,7 @@ class TestSubmit:
         done = experimenter("submit", *words, "--", "true")
 
         assert (done.returncode, tags()) == (status, [])
-        assert message in done.stderr
+        assert (message in done.stderr, "pw@" in done.stderr) == (True, False)
         assert not Path(".git/experimenter/jobs").exists()
 
     def test_a_path_that_slurm_would_change_is_refused(self, repo: Path, tmp_path: Path) -> None:
@@ -893,13 +897,17 @@ def test_what_was_queued_by_a_submission_that_was_killed_goes(repo: Path, tmp_pa
     assert (tags(), gone(), sh("squeue -h")) == ([], True, "")
 
 
-def test_what_slurm_says_of_a_job_is_noted_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("only_slurms", [True, False])
+def test_what_a_job_put_out_is_noted_once(repo: Path, tmp_path: Path, only_slurms: bool) -> None:
     said = "slurmstepd: error: *** JOB 7 ON node1 CANCELLED AT 2026-11-26T05:10:00 DUE TO TIME LIMIT ***"
-    log = tmp_path / "log"
+    tag, file = "exp_x_20261126T051000.000000Z", tmp_path / "7_0_log.out"
+    log = repo / f".git/experimenter/logs/{id_of(tag)}.log"
+    log.parent.mkdir(parents=True)
     log.write_text("loss 0.5\n")
-    (tmp_path / "7_0_log.out").write_text("srun: aborted\n")
-    assert not note_why_it_ended(tmp_path, "7", log)
-    (tmp_path / "7_0_log.out").write_text(f"srun: aborted\n{said}\n")
+    add = partial(add_output_of_job, find_repo(repo), tag, tmp_path, "7", only_slurms=only_slurms)
+    file.write_text("experimenter: gone\n")
+    assert add() is not only_slurms
+    file.write_text(f"experimenter: gone\n{said}\n")
 
-    assert [note_why_it_ended(tmp_path, "7", log) for _ in range(2)] == [True, True]
-    assert log.read_text() == f"loss 0.5\n{said}\n"
+    assert (add(), add()) == (True, True)
+    assert log.read_text() == "loss 0.5\n" + ("" if only_slurms else "experimenter: gone\n") + f"{said}\n"

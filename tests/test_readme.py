@@ -31,6 +31,7 @@ def test_every_command_block_works_when_pasted_one_after_the_other(unpacked: Pat
     assert re.search(r"^\w{8}  baseline  .*  completed +0.1 +0.0001329 +", output, re.MULTILINE)
     assert "# an edit that is not worth a commit\n" in output
     assert "depth 4\n" in output
+    assert "\nlr=0.1 hidden=4 seed=0\n" in output
     assert "\nstopped exp_long_" in output
     assert "\nit ended with 3\ndone\n" in output
     assert "# an edit that is not worth a commit\n1,2,3\n" in output

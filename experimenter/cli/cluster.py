@@ -104,6 +104,7 @@ def submit_sweep(
     from experimenter.cluster import while_waiting
     from experimenter.submission import Asked, Work, code_state, reserve, submit
     from experimenter.sweeps import claiming, note_submission, wait_for_end
+    from experimenter.text import counted
 
     asked = Asked(parameters=slurm.check(slurm_options), requeue=requeue, at_a_time=at_a_time, remote=from_remote)
     repo = find_current_repo()
@@ -123,8 +124,9 @@ def submit_sweep(
                 works.append(Work(command=words, shown=shown, parameters=job.parameters))
                 keys.append(job.key)
         reserved = reserve(repo, works, options, settings, asked, sweep=known.sweep, cells=keys) if works else None
-    counts = f"{cells.total:,} cells, {cells.done} done already" if cells.done else f"{cells.total:,} cells"
-    click.echo(f"Note: sweep {known.sweep}: {counts}, {len(works):,} submitted", err=True)
+    earlier = f", {cells.done:,} done already" if cells.done else ""
+    counts = f"{counted(cells.total, 'cell')}{earlier}, {len(works):,} submitted"
+    click.echo(f"Note: sweep {known.sweep}: {counts}", err=True)
     if reserved:
         tags = [*reserved.tags, *waiting]
         note_submission(repo, known.sweep, total=cells.total, done=cells.done, tags=tags)

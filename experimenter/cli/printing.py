@@ -75,10 +75,9 @@ def print_json(value: Any) -> None:
 
 def tell_of_columns(left_out: Sequence[str]) -> None:
     """Tell how many columns found no place, and which as far as that fits a line."""
-    from experimenter.text import columns_of, visible
+    from experimenter.text import columns_of, counted, visible
 
-    count = "1 column" if len(left_out) == 1 else f"{len(left_out)} columns"
-    say = f"Note: no place for {count}, see --columns: {{}}".format
+    say = f"Note: no place for {counted(len(left_out), 'column')}, see --columns: {{}}".format
     lines = [say(visible(", ".join(left_out)))]
     lines += [say(visible(", ".join([*left_out[:number], "…"]))) for number in range(len(left_out) - 1, -1, -1)]
     width = table_width() or 0
@@ -102,17 +101,15 @@ def print_comparison(original: "Experiment", again: "Experiment") -> None:
     from experimenter.render.comparison import comparison
 
     pairs = paired(original.results, again.results)
-    what = (
-        "results differ from those of"
-        if differing(original.results, again.results)
-        else "results are equal to those of"
-    )
-    what = what if pairs else "there are no results, as in"
-    click.echo(f"Note: {what} {original.tag} ({original.id})", err=True)
     if not pairs:
-        return
+        what = "there are no results, as in"
+    elif differing(original.results, again.results):
+        what = "results differ from those of"
+    else:
+        what = "results are equal to those of"
+    click.echo(f"Note: {what} {original.tag} ({original.id})", err=True)
     width = get_terminal_size().columns - 2 if sys.stderr.isatty() else None
-    for line in comparison(pairs, ("RESULT", original.id, again.id), width=width):
+    for line in comparison(pairs, ("RESULT", original.id, again.id), width=width) if pairs else ():
         click.echo(f"  {line}", err=True)
 
 

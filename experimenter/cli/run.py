@@ -120,7 +120,7 @@ class _Rerun(click.Command):
 def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolated: bool, **given: Any) -> int:
     """Run an experiment again: the same command and parameters, in its directory, on its code.
 
-    The code comes from the tag alone, in a private work tree. At the end the results are compared.
+    The code comes from the tag alone, in a private work tree. At the end the results stand side by side.
     A parameter that was kept secret has to be given again; COMMAND replaces the recorded one.
     --results is relative to the recorded directory. With -d 'experimenter diff' compares later.
 

@@ -1,6 +1,6 @@
 """Commands that share experiments through a remote repository: push, pull."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -76,45 +76,44 @@ def pull_command(name: str | None, as_json: bool) -> int:
 
 def _tell(shared: "Shared", remote: "Remote", what: str, *, as_json: bool, is_listed: bool, has_size: bool) -> int:
     """Say what was shared, and what was not; return our exit status."""
-    from experimenter.text import visible
+    from experimenter.text import counted, visible
 
     if as_json:
         print_json(shared.to_json())
     else:
         for tag in shared.tags if is_listed else ():
             click.echo(tag)
-        click.echo(f"{_counted(shared.tags)} {what} {visible(shared.remote)}{_sized(shared) if has_size else ''}")
-    for tag, theirs in shared.conflicts.items():
-        click.echo("\n".join(_conflict(tag, theirs, remote)), err=True)
+        count, size = counted(len(shared.tags), "experiment"), _sized(shared) if has_size else ""
+        click.echo(f"{count} {what} {visible(shared.remote)}{size}")
+    for line in _conflicts(shared, remote):
+        click.echo(line, err=True)
     for tag, reason in shared.refused.items():
         hint = "; this clone is, and 'git fetch --unshallow' completes it" if "shallow update" in reason else ""
         click.echo(f"Error: {tag}: {visible(reason)}{hint}", err=True)
     return 1 if shared.conflicts or shared.refused else 0
 
 
-def _conflict(tag: str, theirs: str, remote: "Remote") -> list[str]:
-    """Return what there is to say of a conflict, and the ways out of it."""
+def _conflicts(shared: "Shared", remote: "Remote") -> Iterator[str]:
+    """Yield what there is to say of conflicts, and the ways out of each."""
     from shlex import quote
 
     from experimenter import names, store
     from experimenter.text import visible
 
-    ref, place = store.ref(tag), quote(visible(str(remote)))
-    pull = "experimenter pull" if remote.is_default else f"experimenter pull --remote {place}"
-    return [
-        f"Error: {tag}: finished differently on both sides; both stay",
-        f"  to see theirs:  git cat-file tag {theirs}",
-        f"  to take theirs: experimenter rm --yes {names.id_of(tag)} && {pull}",
-        f"  to send yours:  git push --force-with-lease={ref}:{theirs} {place} {ref}",
-    ]
-
-
-def _counted(tags: Sequence[str]) -> str:
-    return "1 experiment" if len(tags) == 1 else f"{len(tags)} experiments"
+    place = quote(visible(shared.remote))
+    is_named = shared.conflicts and not remote.is_default
+    pull = f"experimenter pull --remote {place}" if is_named else "experimenter pull"
+    for tag, theirs in shared.conflicts.items():
+        ref = store.ref(tag)
+        yield f"Error: {tag}: finished differently on both sides; both stay"
+        yield f"  to see theirs:  git cat-file tag {theirs}"
+        yield f"  to take theirs: experimenter rm --yes {names.id_of(tag)} && {pull}"
+        yield f"  to send yours:  git push --force-with-lease={ref}:{theirs} {place} {ref}"
 
 
 def _sized(shared: "Shared") -> str:
-    from experimenter.text import readable_size
+    from experimenter.text import counted, readable_size
 
-    objects = "1 new object" if shared.objects == 1 else f"{shared.objects} new objects"
-    return f" (with {objects}, {readable_size(shared.size_bytes)} of files)" if shared.objects and shared.tags else ""
+    if not (shared.objects and shared.tags):
+        return ""
+    return f" (with {counted(shared.objects, 'new object')}, {readable_size(shared.size_bytes)} of files)"

@@ -43,7 +43,7 @@ _MOST_CELLS = 100_000
 @with_run_options
 @click.option("--engine", type=click.Choice(["local", "slurm"]), default="local", help="Where the cells run.")
 @with_slurm_options
-@click.option("--dry-run", is_flag=True, help="Only print the cells.")
+@click.option("--dry-run", is_flag=True, help="Only print the cells, and with --template their commands.")
 @click.option("--again", is_flag=True, help="Run all cells, also those that are done.")
 @click.option("--fail-fast", is_flag=True, help="Start no more cells when one has failed.")
 @click.option("--optimize", metavar="KEY", help="Let Optuna choose the cells, by the result KEY.")

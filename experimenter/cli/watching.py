@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from experimenter.cli.main import speak
+from experimenter.text import counted
 
 if TYPE_CHECKING:
     from experimenter.cells import Ended, Plan, Progress
@@ -36,8 +37,7 @@ class Lines:
     def began(self, progress: "Progress") -> None:
         """Say which sweep it is."""
         earlier = f", {progress.earlier} {'ended' if progress.failed else 'done'} already" if progress.earlier else ""
-        cells = "1 cell" if progress.total == 1 else f"{progress.total:,} cells"
-        _print(f"Note: sweep {progress.sweep}: {cells}{earlier}")
+        _print(f"Note: sweep {progress.sweep}: {counted(progress.total, 'cell')}{earlier}")
 
     def ended(self, ended: "Ended", progress: "Progress") -> None:
         """Print how a cell ended."""
@@ -52,8 +52,7 @@ class Lines:
         """Say once that only cells are left that others run."""
         if progress.elsewhere and not (progress.running or progress.is_ending or self._is_waiting):
             self._is_waiting = True
-            cells = "1 cell" if progress.elsewhere == 1 else f"{progress.elsewhere:,} cells"
-            _print(f"Note: waits for {cells} elsewhere; 'experimenter ps' shows where")
+            _print(f"Note: waits for {counted(progress.elsewhere, 'cell')} elsewhere; 'experimenter ps' shows where")
 
     def lines(self, ended: "Ended", progress: "Progress") -> Sequence[str]:
         """Return what there is to say of a cell that has ended."""
