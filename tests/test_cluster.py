@@ -62,6 +62,7 @@ SelectTypeParameters=CR_Core
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 KillWait=5
+JobRequeue=0
 ReturnToService=2
 MailProg=/bin/true
 {nodes}PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
@@ -606,6 +607,13 @@ class TestSweep:
         assert (table.returncode, listed.returncode) == (0, 0), table.stderr + listed.stderr
         assert [line.split()[1:] for line in table.stdout.splitlines()[2:]] == [["2", "-2"], ["1", "-1"]]
         assert [one["results"]["y"] for one in json.loads(listed.stdout)] == [-1, -2]
+
+    def test_no_more_of_them_run_at_a_time_than_asked(self, repo: Path, tmp_path: Path) -> None:
+        script = f"mkdir {tmp_path}/one || touch {tmp_path}/both; sleep 0.5; rmdir {tmp_path}/one"
+        words = ("-j", "1", "--slurm", "partition=both", "--wait", "-p", "x=range(3)", "--", "sh", "-c", script)
+        done = experimenter("sweep", "--engine", "slurm", *words)
+
+        assert (done.returncode, (tmp_path / "both").exists()) == (0, False), done.stderr
 
     @pytest.mark.skipif(not HAS_NAMESPACES, reason="unshare --uts is not allowed")
     def test_cells_run_on_several_nodes_at_once(self, repo: Path, tmp_path: Path) -> None:

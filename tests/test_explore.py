@@ -42,6 +42,15 @@ def test_experiment_data_gives_records_by_tag(two: Path) -> None:
         data.experiment_data("nothing")
 
 
+def test_experiment_data_is_that_of_a_directory(two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (two / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    assert [len(list(ExperimentData(place))) for place in (two, two / "sub")] == [2, 2]
+    monkeypatch.chdir(two / "sub")
+    assert len(list(ExperimentData())) == 2
+
+
 def test_experiment_data_gives_objects(two: Path) -> None:
     first, second = ExperimentData(two)
 

@@ -60,6 +60,38 @@ def test_lists_all_experiments_the_oldest_first(three: Path, command: list[str])
     assert found[0]["parameters"] == {"lr": 0.1}
 
 
+def test_the_newest_and_the_first_in_an_order_are_listed(three: Path) -> None:
+    assert names(listed("--limit", "2")) == ["second", "third"]
+    assert names(listed("--sort", "lr", "--limit", "1")) == ["first"]
+    assert names(listed("--sort", "lr", "--reverse")) == ["second", "first", "third"]
+
+
+def test_the_table_of_a_code_state_has_the_same_form(three: Path) -> None:
+    heading, *rows = experimenter("-c", "HEAD").stdout.splitlines()
+
+    assert heading.split() == ["ID", "NAME", "STARTED", "STATUS", "lr", "acc", "m.f1", "CODE"]
+    assert [row.split()[1] for row in rows] == ["first", "second"]
+
+
+def test_a_caret_stands_below_the_mistake(repo: Path) -> None:
+    done = experimenter("list", "--where", "größe >> 1")
+    first, text, caret = done.stderr.splitlines()
+
+    assert (done.returncode, first.startswith("Error: ")) == (2, True)
+    assert caret.index("^") == text.index(">>") + 1
+
+
+def test_values_three_deep_are_found_and_shown(repo: Path) -> None:
+    experimenter("run", "-n", "a", "-p", "a.b.c=1", "--", "echo", 'EXPERIMENTER_RESULTS {"x": {"y": {"z": 2}}}')
+    experimenter("run", "-n", "b", "-p", "a.b.c=2", "--", "true")
+
+    assert names(listed("--where", "a.b.c == 1 and x.y.z == 2")) == ["a"]
+    assert {"a.b.c", "x.y.z"} <= set(experimenter().stdout.splitlines()[0].split())
+    assert "parameters.a.b.c" in experimenter("--csv").stdout.splitlines()[0].split(",")
+    assert re.search(r"^ +x\.y\.z +2$", experimenter("show", "a").stdout, re.MULTILINE)
+    assert json.loads(experimenter("diff", "a", "b", "--json").stdout)["parameters"] == {"a.b.c": [1, 2]}
+
+
 def test_lists_those_on_exactly_the_code_of_a_revision(three: Path) -> None:
     """Equal trees are equal code, whichever commit holds them."""
     first, _, third = listed()

@@ -112,6 +112,16 @@ def test_a_failed_trial_is_told_as_failed_and_counts(monkeypatch: pytest.MonkeyP
     assert (again.returncode, len(trials_of(sweep_id(again)))) == (1, 6)
 
 
+def test_a_logarithm_reaches_optuna_and_the_largest_is_the_best() -> None:
+    words = (*GRID, "--optimize", "loss", "--maximize", "--trials", "4", "--seed", "1")
+    done = sweep("-j", "1", *words, command=COMMAND)
+    scales = {key: getattr(kind, "log", None) for key, kind in trials_of(sweep_id(done))[0].distributions.items()}
+    best = max(records(), key=lambda one: float(one["results"]["loss"]))
+
+    assert (scales["lr"], scales["x"]) == (True, False)
+    assert f"the best is {best['id']}" in done.stderr
+
+
 def test_trials_whose_records_were_removed_are_told() -> None:
     optimize(trials=2)
     experimenter("rm", tags()[0], "--yes")

@@ -2,7 +2,7 @@ import csv
 import io
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -46,6 +46,16 @@ def table(experiments: list[Experiment], *, width: int | None, **options: Any) -
 
 
 class TestTable:
+    @pytest.mark.parametrize(
+        ("elapsed", "shown"),
+        [({"seconds": 90}, "1m"), ({"hours": 3}, "3h"), ({"days": 40}, "40d"), ({"days": -1}, "0s")],
+    )
+    def test_says_on_a_terminal_how_long_ago_it_was(self, elapsed: dict[str, int], shown: str) -> None:
+        (heading, line), _ = table_of([SHORT], width=120, now=AT + timedelta(**elapsed))
+
+        assert heading.split()[2:4] == ["STARTED", "AGO"]
+        assert line[: heading.index("AGO") + 3].split()[-1] == shown
+
     def test_has_a_heading_and_a_line_for_each_experiment(self) -> None:
         heading, first, second = table([SHORT, made(name="b")], width=None)
 

@@ -62,3 +62,9 @@ def test_the_option_comes_before_git_config() -> None:
 def test_a_wrong_git_config_is_named_as_the_user_wrote_it(key: str, name: str, value: str) -> None:
     with pytest.raises(BadSetting, match=f"git config experimenter.{name}: '{value}'"):
         Settings.from_config({key: [value]})
+
+
+def test_a_push_has_half_a_minute_and_200_mib() -> None:
+    settings = Settings.from_config({})
+
+    assert (settings.push_timeout_s, settings.max_push_size_bytes) == (30.0, 200 * 1024**2)

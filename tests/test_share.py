@@ -73,11 +73,61 @@ def test_what_is_pushed_is_pulled_by_others_with_its_code(team: Path, colleague:
     assert experimenter("pull", cwd=colleague).stdout == "0 experiments pulled from origin\n"
 
 
+def test_what_is_not_finished_replaces_nothing(team: Path) -> None:
+    tag = run("a")
+    experimenter("push")
+    finished = object_of(tag)
+    rewritten(tag, "s/completed/running/", team)
+    pulled = experimenter("pull")
+    assert (pulled.returncode, pulled.stdout, object_of(tag)) == (0, "0 experiments pulled from origin\n", finished)
+
+    sh(f"git update-ref refs/tags/{tag} {finished}", cwd=team)
+    rewritten(tag, "s/completed/running/")
+    assert experimenter("push", "a").stdout == "0 experiments pushed to origin\n"
+    assert object_of(tag, team) == finished
+
+
+def test_what_is_changed_there_meanwhile_is_not_overwritten(team: Path) -> None:
+    tag = run("a")
+    experimenter("push")
+    rewritten(tag, "s/completed/running/", team)
+    other = sh(f'git cat-file tag {tag} | sed \'s/"a": 1/"a": 2/\' | git -C {team} mktag').strip()
+    hook(Path(".git"), "pre-push", f"git -C {team} update-ref refs/tags/{tag} {other}")
+    done = experimenter("push")
+
+    assert (done.returncode, f"Error: {tag}: " in done.stderr, object_of(tag, team)) == (1, True, other)
+    assert "finished differently on both sides" in experimenter("push").stderr
+
+
+def test_a_network_that_comes_back_is_tried_again(team: Path, tmp_path: Path) -> None:
+    flaky = tmp_path / "flaky"
+    fails = f"echo x >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -gt 2"
+    flaky.write_text(f'#!/bin/sh\n{fails} || {{ echo "Connection reset by peer" >&2; exit 1; }}\nexec "$@"\n')
+    flaky.chmod(0o755)
+    sh(f"git config protocol.ext.allow always; git remote set-url origin 'ext::{flaky} %S {team}'")
+    run("a")
+    done = experimenter("push")
+
+    assert (done.returncode, tags_in(team)) == (0, ["a"]), done.stderr
+
+
+def test_a_pre_push_hook_that_says_no_ends_a_push(team: Path, tmp_path: Path) -> None:
+    run("a")
+    hook(Path(".git"), "pre-push", f'echo "$1 $2" > {tmp_path}/words; exit 1')
+    done = experimenter("push")
+    itself = experimenter("run", "--push", "--", "true")
+
+    assert (done.returncode, tags_in(team)) == (1, [])
+    assert (tmp_path / "words").read_text() == f"origin {team}\n"
+    assert (itself.returncode, "was not pushed" in itself.stderr) == (0, True)
+
+
 def test_only_experiments_travel_whatever_is_set(team: Path, colleague: Path) -> None:
     run("a")
     sh("git tag -a v1 -m private exp_a_*^0 2>/dev/null || git tag -a v1 -m private $(git tag --list 'exp_a_*')^0")
     sh("git config push.followTags true; git config remote.origin.mirror true; git branch private")
     sh("git config push.default matching; git config push.recurseSubmodules only")
+    sh("git config push.pushOption x; git config push.gpgSign true")  # of which this remote takes neither
     before = sh("git for-each-ref refs/heads", cwd=team)
 
     assert experimenter("push").returncode == 0
@@ -186,17 +236,18 @@ def test_two_finished_records_are_a_conflict_and_the_rest_travels(team: Path, co
     theirs = rewritten(tag, 's/"a": 1/"a": 2/', colleague)
     sh(f"git push -q --force origin refs/tags/{tag}", cwd=colleague)
     run("b")
-    run("c", cwd=colleague)
+    sh(f"git push -q origin refs/tags/{run('c', cwd=colleague)}", cwd=colleague)
     ours = object_of(tag)
 
     pushed = experimenter("push")
     pulled = experimenter("pull")
 
+    assert pulled.stdout == "1 experiment pulled from origin\n"
     assert (pushed.returncode, pushed.stderr) == (pulled.returncode, pulled.stderr) == (1, pushed.stderr)
     first, *ways = pushed.stderr.splitlines()
     assert first == f"Error: {tag}: finished differently on both sides; both stay"
     assert (object_of(tag), object_of(tag, team)) == (ours, theirs)
-    assert tags_in(team) == ["a", "b"]
+    assert tags_in(team) == tags_in(Path.cwd()) == ["a", "b", "c"]
     found = json.loads(experimenter("push", "--json").stdout)
     assert (found["conflicts"], found["tags"]) == ([tag], [])
     assert experimenter("push", "b").returncode == 0
@@ -437,6 +488,19 @@ def test_a_remote_learns_what_became_of_a_block(
     statuses = [re.findall(r'"status": "(\w+)"', record)[0] for record in records]
     assert statuses == shared
     assert ("Note: removed exp_a_" in done.stderr) == (bool(runner) and words == ["now", "raise"])
+
+
+def test_a_block_is_pushed_by_configuration_and_a_remote_that_is_gone_changes_nothing(team: Path) -> None:
+    Path("script.py").write_text(SCRIPT_THAT_PUSHES)
+    sh(f"mv {team} {team}.gone; git config experimenter.push true")
+    done = subprocess.run([sys.executable, "script.py", "results"], capture_output=True, text=True)
+    assert (done.returncode, "was not pushed" in done.stderr) == (0, True)
+    assert len(sh("git tag").split()) == 1
+
+    sh(f"mv {team}.gone {team}")
+    subprocess.run([sys.executable, "script.py", "results"], check=True)
+    assert tags_in(team) == ["a"]
+    assert experimenter("push").stdout.startswith("1 experiment pushed")
 
 
 def test_what_a_crash_leaves_on_a_remote_is_told(team: Path) -> None:

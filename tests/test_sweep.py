@@ -327,6 +327,32 @@ class TestResuming:
         )
         assert "2 cells, 2 done already" in again.stderr
 
+    def test_edits_made_meanwhile_change_no_code_state(self, repo: Path) -> None:
+        sweep("-j", "1", "-p", "x=range(3)", command=("sh", "-c", "echo $EXPERIMENTER_PARAM_X >> train.py"))
+
+        assert len({one["code"]["commit"] for one in records()}) == 1
+
+    def test_the_same_files_are_the_same_code_but_another_folder_is_not(self, repo: Path, tmp_path: Path) -> None:
+        Path("sub").mkdir()
+        command = ("sh", "-c", f"pwd >> {tmp_path}/ran")
+        first = sweep("-p", "x=1,2", command=command)
+        sh("git commit -q --allow-empty -m same")
+        again = sweep("-p", "x=1,2", command=command)
+        os.chdir("sub")
+        below = sweep("-p", "x=1,2", command=command)
+
+        assert sweep_id(first) == sweep_id(again) != sweep_id(below)
+        assert "2 cells, 2 done already" in again.stderr
+        assert (tmp_path / "ran").read_text().split() == [str(repo)] * 2 + [str(repo / "sub")] * 2
+
+    def test_as_many_run_at_a_time_as_there_are_cores(self, repo: Path, tmp_path: Path) -> None:
+        core = str(min(os.sched_getaffinity(0)))
+        script = f"mkdir {tmp_path}/one || touch {tmp_path}/both; sleep 0.2; rmdir {tmp_path}/one"
+        words = ("taskset", "-c", core, EXPERIMENTER, "sweep", "-p", "x=range(3)", "--", "sh", "-c", script)
+
+        assert subprocess.run(words, capture_output=True).returncode == 0
+        assert not (tmp_path / "both").exists()
+
     def test_fail_fast_starts_no_more(self, ran: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BAD", "1")
         done = sweep("-p", "seed=range(5)", "-j", "1", "--fail-fast")
@@ -347,6 +373,34 @@ class TestEnding:
         assert (alive(str(tmp_path)), tags()) == ([], [])
         assert list(Path(".git/experimenter/runs").iterdir()) == []
         assert [path.name for path in Path(".git/experimenter/sweeps").iterdir()] == ["lock"]
+
+    @pytest.mark.parametrize("how", ["interrupt", "stop", "kill", "power"])
+    def test_the_same_line_goes_on_where_it_ended(self, repo: Path, tmp_path: Path, how: str) -> None:
+        run = "echo $EXPERIMENTER_PARAM_X >> {0}/ran; test $EXPERIMENTER_PARAM_X = 0 -o -e {0}/go || exec sleep 1000"
+        words = ("-j", "1", "-p", "x=range(3)", "--", "sh", "-c", run.format(tmp_path))
+        ran = tmp_path / "ran"
+        with subprocess.Popen([EXPERIMENTER, "sweep", *words], stderr=subprocess.DEVNULL) as first:
+            until(lambda: ran.exists() and ran.read_text().split() == ["0", "1"], what="the second cell")
+            if how == "interrupt":
+                first.send_signal(signal.SIGINT)
+            elif how == "stop":
+                (file,) = Path(".git/experimenter/sweeps").glob("[!.]*/*/pid.json")
+                assert experimenter("stop", file.parent.parent.name).returncode == 0
+            else:
+                until(lambda: json.loads(experimenter("ps", "--json").stdout)[0]["pid"], what="the record of it")
+                first.kill()
+                (cell,) = json.loads(experimenter("ps", "--json").stdout)
+                for pid in (cell["wrapper_pid"], cell["pid"]):
+                    os.kill(pid, signal.SIGKILL)
+        if how == "power":
+            for file in Path(".git/experimenter").glob("*/**/pid.json"):
+                file.write_text(re.sub(r'"boot_id": "[^"]*"', '"boot_id": "before"', file.read_text()))
+        assert [one["parameters"] for one in records() if one["status"] == "completed"] == [{"x": 0}]
+        (tmp_path / "go").touch()
+        again = experimenter("sweep", *words)
+
+        assert (again.returncode, "3 cells, 1 done already" in again.stderr) == (0, True), again.stderr
+        assert ran.read_text().split() == ["0", "1", "1", "2"]
 
     @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     def test_a_signal_to_the_sweep_alone_ends_all(self, repo: Path, tmp_path: Path, signum: int) -> None:
