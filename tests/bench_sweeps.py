@@ -26,10 +26,10 @@ def sweeps(
     if shutil.which("parallel"):
         words = ["sh", "-c", f"seq {cells} | parallel -j {_AT_A_TIME} true"]
         yield f"GNU parallel of {cells:,} `true`, for comparison", _rate(repo, cells, words), "/s", None
-    one_by_one = f"seq {cells // 10} | xargs -n 1 -P {_AT_A_TIME} sh -c '{_EXPERIMENTER} run -p x=$0 -- true'"
+    one_by_one = f"seq {cells} | xargs -n 1 -P {_AT_A_TIME} sh -c '{_EXPERIMENTER} run -p x=$0 -- true'"
     yield (
-        f"{cells // 10:,} single `run -- true`, two at a time",
-        _rate(repo, cells // 10, ["sh", "-c", one_by_one]),
+        f"{cells:,} single `run -- true`, two at a time",
+        _rate(repo, cells, ["sh", "-c", one_by_one]),
         "/s",
         None,
     )

@@ -247,7 +247,28 @@ class TestSubmit:
 
         assert sh(f"squeue -h -j {job_id(id_)} -o '%j %l %C %P'").split() == [tags()[0], "7:00", "1", "urgent"]
         assert sh("squeue -h -o %j").split() == tags()
+        assert re.search(rf"^{id_} .* running +{job_id(id_)} RUNNING ", experimenter("ps").stdout, re.MULTILINE)
+        assert [one["status"] for one in json.loads(experimenter("list", "--json").stdout)] == ["running"]
         assert experimenter("stop", id_).returncode == 0
+
+    @pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGINT])
+    def test_it_outlives_who_waits_for_it(self, repo: Path, tmp_path: Path, signum: int) -> None:
+        script = f"touch {tmp_path}/started; until test -e {tmp_path}/go; do sleep 0.1; done"
+        words = (EXPERIMENTER, "submit", "--wait", "--", "sh", "-c", script)
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as waiting:
+            until((tmp_path / "started").exists, what="the start")
+            waiting.send_signal(signum)
+            assert waiting.stdout
+            id_ = waiting.stdout.read().strip()
+        (tmp_path / "go").touch()
+
+        assert (waiting.returncode, experimenter("wait", id_).returncode) == (-signum, 0)
+        assert record()["status"] == "completed"
+
+    def test_a_command_that_dies_of_a_signal_has_failed(self, repo: Path) -> None:
+        done = experimenter("submit", "--keep", "--wait", "--", "sh", "-c", "kill -9 $$")
+
+        assert (done.returncode, record()["status"], record()["exit_code"]) == (137, "failed", 137)
 
     def test_parameters_reach_the_command_as_in_a_run(self, repo: Path, tmp_path: Path) -> None:
         Path("sub").mkdir()
@@ -608,6 +629,13 @@ class TestSweep:
         assert [line.split()[1:] for line in table.stdout.splitlines()[2:]] == [["2", "-2"], ["1", "-1"]]
         assert [one["results"]["y"] for one in json.loads(listed.stdout)] == [-1, -2]
 
+    def test_each_cell_has_its_own_log(self, repo: Path) -> None:
+        words = ("sweep", "--engine", "slurm", "--wait", "-p", "x=1,2", "--", "sh", "-c", "echo x$EXPERIMENTER_PARAM_X")
+        assert experimenter(*words).returncode == 0
+
+        logs = [experimenter("logs", id_of(tag)).stdout for tag in tags()]
+        assert logs == [f"x{record(tag)['parameters']['x']}\n" for tag in tags()]
+
     def test_no_more_of_them_run_at_a_time_than_asked(self, repo: Path, tmp_path: Path) -> None:
         script = f"mkdir {tmp_path}/one || touch {tmp_path}/both; sleep 0.5; rmdir {tmp_path}/one"
         words = ("-j", "1", "--slurm", "partition=both", "--wait", "-p", "x=range(3)", "--", "sh", "-c", script)
@@ -760,6 +788,19 @@ class TestFromRemote:
         assert (record()["status"], record()["results"], record()["parameters"]) == ("completed", {"x": 1}, {"n": 3})
         assert sh(f"git -C {team} rev-parse refs/tags/{tags()[0]}") == sh(f"git rev-parse refs/tags/{tags()[0]}")
         assert gone()
+
+    def test_the_repository_may_be_out_of_reach(self, team: Path, repo: Path, tmp_path: Path) -> None:
+        with busy():
+            id_ = submit("--from-remote", command=("sh", "-c", RESULT))
+            os.chdir(tmp_path)
+            repo.rename(tmp_path / "away")
+        there = f"git -C {team} for-each-ref --format='%(contents)' refs/tags"
+        until(lambda: '"completed"' in sh(there), what="the result")
+        (tmp_path / "away").rename(repo)
+        os.chdir(repo)
+
+        assert experimenter("wait", id_).returncode == 0
+        assert (record()["status"], record()["results"], gone()) == ("completed", {"x": 1}, True)
 
     def test_one_that_fails_is_gone_on_both_sides(self, team: Path) -> None:
         id_ = submit("--from-remote", command=("false",))

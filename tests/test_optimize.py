@@ -122,6 +122,15 @@ def test_a_logarithm_reaches_optuna_and_the_largest_is_the_best() -> None:
     assert f"the best is {best['id']}" in done.stderr
 
 
+def test_trials_run_at_the_same_time(tmp_path: Path) -> None:
+    (met := tmp_path / "met").mkdir()
+    both = f"touch {met}/$EXPERIMENTER_ID; until test $(ls {met} | wc -l) = 2; do sleep 0.05; done"
+    script = f"""{both}; echo 'EXPERIMENTER_RESULTS {{"loss": 1}}'"""
+    words = ("-p", "x=interval(0.0,1.0)", "--optimize", "loss", "--minimize", "--trials", "2")
+
+    assert sweep("-j", "2", *words, command=("sh", "-c", script)).returncode == 0
+
+
 def test_trials_whose_records_were_removed_are_told() -> None:
     optimize(trials=2)
     experimenter("rm", tags()[0], "--yes")

@@ -205,6 +205,11 @@ class TestGrid:
         assert (sh("git count-objects"), tags()) == (before, [])
         assert not Path(".git/experimenter").exists()
 
+    def test_with_yes_a_grid_may_be_as_large_as_it_likes(self, repo: Path) -> None:
+        done = sweep("--dry-run", "--yes", "-p", "x=range(100001)", command=("true",))
+
+        assert (done.returncode, done.stdout.count("\n")) == (0, 100_001)
+
     def test_a_dry_run_shows_what_becomes_of_a_template(self, repo: Path) -> None:
         words = ("--template", "--dry-run", "-p", "lr=0.1,1e-5", "-p", "api_key=s3cret")
 
@@ -352,6 +357,19 @@ class TestResuming:
 
         assert subprocess.run(words, capture_output=True).returncode == 0
         assert not (tmp_path / "both").exists()
+
+    def test_fail_fast_lets_what_runs_end(self, repo: Path, tmp_path: Path) -> None:
+        wait = f"touch {tmp_path}/on; until test -e {tmp_path}/go; do sleep 0.05; done"
+        script = f"test $EXPERIMENTER_PARAM_X = 1 && {{ {wait}; exit; }}; until test -e {tmp_path}/on; do sleep 0.05; done; exit 3"
+        words = [EXPERIMENTER, "sweep", "--fail-fast", "-j", "2", "-p", "x=range(4)", "--", "sh", "-c", script]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as running:
+            assert running.stderr
+            until(lambda: "x=0: failed" in running.stderr.readline(), what="the failure")  # type: ignore[union-attr]
+            (tmp_path / "go").touch()
+            said = running.stderr.read()
+
+        assert (running.returncode, [one["parameters"]["x"] for one in records()]) == (1, [1])
+        assert "1 of 4 cells done, 1 failed, 2 not run" in said
 
     def test_fail_fast_starts_no_more(self, ran: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BAD", "1")
@@ -528,6 +546,21 @@ class TestEnding:
             f"Error: the sweep {id_} does not run; 'experimenter ps' shows what does\n",
         )
 
+    def test_two_sweeps_at_once_do_not_meet(self, repo: Path, tmp_path: Path) -> None:
+        with sleepers(tmp_path) as one:
+            command = ("sh", "-c", f"touch {tmp_path}/other; exec sleep 1000")
+            words = [EXPERIMENTER, "sweep", "-p", "y=1", "--", *command]
+            with subprocess.Popen(words, stderr=subprocess.PIPE) as other:
+                until((tmp_path / "other").exists, what="the other sweep")
+                shown = experimenter("ps").stdout.partition("\nSWEEP")[2].splitlines()[1:]
+                (id_,) = (line.split()[0] for line in shown if "other" in line)
+                assert (len(shown), experimenter("stop", id_).returncode) == (2, 0)
+            (tmp_path / "release").touch()
+            one.communicate(timeout=60)
+
+        assert (one.returncode, other.returncode) == (0, 1)
+        assert sorted(found["parameters"]["seed"] for found in records()) == list(range(6))
+
     def test_two_equal_sweeps_at_once_share_the_cells(self, ran: Callable[[], list[str]]) -> None:
         words = [EXPERIMENTER, "sweep", "-j", "2", "-p", "seed=range(20)", "--", sys.executable, "train.py"]
         both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -598,6 +631,7 @@ class TestEnding:
         screen.expect("0/3 done, 1 running")
         (tmp_path / "go1").touch()
         screen.expect("x=1: completed")
+        screen.expect("): a=1")
         screen.expect("1/3 done, 1 running, ")
         (tmp_path / "go2").touch()
         screen.expect("x=2: failed with status 1")
