@@ -17,7 +17,7 @@ from experimenter.record import Record
 
 _AGE = itemgetter(slice(-len("20261123T031936.123456Z"), None))  # the end of a tag, which is its time
 UNFINISHED = ("queued", "running")
-_PREFIX_LENGTH = len("refs/tags/")
+_PKT_LENGTH = 4  # hex digits before each line of gitprotocol-common(5)
 _COMMIT_AND_MESSAGE = re.compile(rb"object (?P<commit>[0-9a-f]+)\ntype commit\n.*?\n\n(?P<message>.*)", re.DOTALL)
 
 
@@ -111,7 +111,7 @@ def tags(repo: Repo) -> list[str]:
 
 def tag_names(repo: Repo) -> list[str]:
     """Return the names of all tags that are called as those of experiments, in no order. Cheap."""
-    refs = repo.git(*ahead.NAMES).decode(errors="replace")
+    refs = repo.ask(ahead.NAMES).decode(errors="replace")
     return f"\n{refs.rstrip()}".split("\nrefs/tags/")[1:]
 
 
@@ -127,7 +127,7 @@ def tag_objects(repo: Repo, *, tree: str | None = None) -> dict[str, str]:
     """
     if tree is not None:
         return dict(sorted(_tag_objects_on(repo, tree), key=lambda item: names.age_key(item[0])))
-    refs = repo.git(*ahead.OBJECTS)
+    refs = repo.ask(ahead.OBJECTS)
     found = (line.partition(" ") for line in refs.decode(errors="replace").splitlines())
     return {tag: oid for oid, _, tag in sorted(found, key=lambda line: _AGE(line[2]))}
 
@@ -194,13 +194,12 @@ def experiments(repo: Repo, objects: Mapping[str, str]) -> dict[str, Experiment]
 
 
 def commits(repo: Repo) -> dict[str, str]:
-    """Return the commit of each tag `exp_*`, without reading one; none where some tag, of whomever, is broken."""
+    """Return the commit of each tag `exp_*`, without reading one; none where git does not tell (see ahead.COMMITS)."""
     try:
-        refs = repo.git(*ahead.COMMITS, expected=(0, 1)).decode(errors="replace").splitlines()
+        heads, tails = _cut_at_commits(repo)
     except GitFailed:
         return {}
-    peeled = (line.removesuffix("^{}").partition(" refs/tags/") for line in refs if line.endswith("^{}"))
-    return {tag: oid for oid, _, tag in peeled if tag.startswith(names.PREFIX)}
+    return {_tag_of(head)[0]: tail.partition(b"\n")[0].decode() for head, tail in zip(heads, tails, strict=True)}
 
 
 def tree_of(repo: Repo, revision: str) -> str:
@@ -257,18 +256,29 @@ def _read_all(repo: Repo, objects: Mapping[str, str]) -> Iterator[_Tag]:
 def _tag_objects_on(repo: Repo, tree: str) -> list[tuple[str, str]]:
     """Return the tags, each with its object, on commits that have a tree."""
     try:
-        annotated = repo.git(*ahead.COMMITS, expected=(0, 1)).split(b"^{}\n")[:-1]
-    except GitFailed:  # some tag, of whomever, is broken
+        heads, tails = _cut_at_commits(repo)
+    except GitFailed:
         tags = [tag for tag in _read_all(repo, tag_objects(repo)) if tag.commit]
         wanted = _commits_with(repo, tree, {tag.commit.encode() for tag in tags})
         return [(tag.name, tag.object) for tag in tags if tag.commit.encode() in wanted]
-    # What ends in `^{}` has on its last line what a tag is on, and on the one before the tag's object and name.
-    length = len(tree)
-    targets = [lines[(start := lines.rindex(b"\n") + 1) : start + length] for lines in annotated]
-    wanted = _commits_with(repo, tree, set(targets))
-    found = compress(annotated, map(wanted.__contains__, targets))
-    refs = (lines.splitlines()[-2].decode(errors="replace").partition(" refs/tags/") for lines in found)
-    return [(tag, oid) for oid, _, tag in refs if tag.startswith(names.PREFIX)]
+    commits = list(map(itemgetter(slice(len(tree))), tails))
+    wanted = _commits_with(repo, tree, set(commits))
+    return list(map(_tag_of, compress(heads, map(wanted.__contains__, commits))))
+
+
+def _cut_at_commits(repo: Repo) -> tuple[list[bytes], list[bytes]]:
+    """Return what git says of annotated tags, cut where it says what one is on, as what is before it and what follows.
+
+    Raises GitFailed.
+    """
+    pieces = repo.ask(ahead.COMMITS).split(b" peeled:")
+    return pieces[:-1], pieces[1:]
+
+
+def _tag_of(head: bytes) -> tuple[str, str]:
+    """Return a tag and its object, from the last line before what it is on: `<length><oid> refs/tags/<tag>`."""
+    oid, _, tag = head[head.rfind(b"\n") + 1 :].decode(errors="replace").partition(" refs/tags/")
+    return tag, oid[_PKT_LENGTH:]
 
 
 def _commits_with(repo: Repo, tree: str, commits: Collection[bytes]) -> set[bytes]:

@@ -93,10 +93,30 @@ def test_the_newest_are_counted_without_tags_that_are_no_records(repo: Path, fiv
     assert places(repo, five, limit=2, with_results=True) == [3, 4]
 
 
-def test_a_limit_reads_no_records_that_it_does_not_show(repo: Path, tmp_path: Path) -> None:
+def spoil(repo: Path, tag: str) -> None:
+    """Let git find no tag in a tag's object, which is there."""
+    oid = sh(f"git rev-parse {tag}", cwd=repo).strip()
+    place = repo / ".git/objects" / oid[:2] / oid[2:]
+    place.unlink()
+    place.write_bytes(b"spoilt")
+
+
+def test_a_code_is_looked_for_without_reading_other_tags(repo: Path) -> None:
+    tags = add(repo, [{}])
+    sh("mkdir folder; echo >folder/other; git add .; git commit -qm more", cwd=repo)
+    (other,) = add(repo, [{"name": "y"}])
+    sh("git pack-refs --all; git config transfer.hideRefs refs/tags; git worktree add -q ../linked", cwd=repo)
+    spoil(repo, other)
+
+    for place in (repo, repo / "folder", repo.parent / "linked"):
+        assert places(place, tags, revision="HEAD~1") == [0]
+        assert experimenter("-c", "HEAD~1", cwd=place).stderr == ""
+        assert "no record" in experimenter("-c", "HEAD", cwd=place).stderr
+
+
+def test_a_limit_reads_no_records_that_it_does_not_show(repo: Path) -> None:
     tags = add(repo, [{"results": {"a": place}} for place in range(30)])
-    broken = sh(f"git rev-parse {tags[0]}", cwd=repo).strip()
-    (repo / ".git/objects" / broken[:2] / broken[2:]).unlink()
+    spoil(repo, tags[0])
 
     assert places(repo, tags, limit=3) == [27, 28, 29]
     assert places(repo, tags, limit=3, with_results=True) == [27, 28, 29]
@@ -106,8 +126,7 @@ def test_a_limit_reads_no_records_that_it_does_not_show(repo: Path, tmp_path: Pa
 def test_one_is_shown_compared_and_removed_without_reading_others(repo: Path) -> None:
     tags = add(repo, [{"name": f"n{place}", "results": {"a": place}} for place in range(4)])
     for tag in tags[2:]:
-        broken = sh(f"git rev-parse {tag}", cwd=repo).strip()
-        (repo / ".git/objects" / broken[:2] / broken[2:]).unlink()
+        spoil(repo, tag)
 
     for words in (["show"], ["diff", "n1"], ["rm", "--yes"]):
         done = experimenter(*words, id_of(tags[0]), cwd=repo)

@@ -75,14 +75,17 @@ class Repo:
         None of the user's hooks runs unless `runs_hooks`. Raises GitFailed, with what git said, when it ends with a
         status that is not `expected`, and TimedOut.
         """
-        if (begun := ahead.answer(words)) is not None:
-            return begun
         env = {**(env or {}), **({"GIT_INDEX_FILE": str(index)} if index else {})}
         if self.objects_aside:
             # A path in quotes may have a colon in it (GIT_ALTERNATE_OBJECT_DIRECTORIES in git(1)).
             theirs = quoted(os.fsencode(self.common_dir / "objects"))
             env |= {"GIT_OBJECT_DIRECTORY": str(self.objects_aside), "GIT_ALTERNATE_OBJECT_DIRECTORIES": theirs}
         return run(self.top, words, stdin=stdin, env=env, expected=expected, runs_hooks=runs_hooks, timeout_s=timeout_s)
+
+    def ask(self, question: ahead.Question) -> bytes:
+        """Return the answer of git, which may have been asked ahead. Raises GitFailed."""
+        answer = ahead.answer(question)
+        return self.git(*question.words, stdin=question.stdin, env=dict(question.env)) if answer is None else answer
 
 
 def find_repo(directory: Path) -> Repo:
