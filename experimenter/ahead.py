@@ -28,8 +28,8 @@ class Question(NamedTuple):
 # This takes git a third of the time of for-each-ref, which sorts.
 NAMES = Question(("rev-parse", "--symbolic", "--glob=refs/tags/exp_*"))
 OBJECTS = Question(("for-each-ref", "--format=%(objectname) %(refname:strip=2)", "refs/tags/exp_*"))
-# What each tag is on is in packed refs, but only what serves a fetch tells it without reading the tag, in a request of
-# gitprotocol-v2(5), and once for each tag. It does so at the top of a work tree, and in one of SHA-1 alone.
+# What each tag is on stands in packed refs: what serves a fetch tells it, asked by gitprotocol-v2(5), in two thirds of
+# the time and the bytes of `show-ref --dereference`. It does so at the top of a work tree, and of SHA-1 alone.
 COMMITS = Question(
     ("-c", "uploadpack.hideRefs=!refs/tags", "upload-pack", "--stateless-rpc", "."),
     b"0014command=ls-refs\n00010009peel\n001eref-prefix refs/tags/exp_\n0000",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from experimenter.text import columns_of
 
@@ -82,13 +83,22 @@ def _aligned(values: Sequence[float | None]) -> list[str]:
 
 def rounded(values: Sequence[float | None]) -> list[str]:
     """Return numbers as `numbers` does, each as short as it can be."""
-    distinct = {value for value in values if isinstance(value, float) and math.isfinite(value)}
+    distinct = sorted({value for value in values if isinstance(value, float) and math.isfinite(value)})
+    nearest = min(pairwise(distinct), key=_distance, default=())
     shown: dict[float, str] = {}
     for digits in range(_DIGITS, _MOST_DIGITS + 1):
+        if len({_significant(value, digits) for value in nearest}) < len(nearest):
+            continue  # without a look at the others, which are many
         shown = {value: _significant(value, digits) for value in distinct}
         if len(set(shown.values())) == len(distinct):
             break
     return ["-" if value is None else _number(value, shown) for value in values]
+
+
+def _distance(neighbours: tuple[float, float]) -> float:
+    """Return how far two numbers are apart, as a part of the larger: the nearest ones look alike for longest."""
+    lower, upper = neighbours
+    return (upper - lower) / max(-lower, upper)
 
 
 def fitted(text: str, width: int) -> str:
@@ -174,5 +184,6 @@ def _significant(value: float, digits: int) -> str:
 
 def _split(text: str) -> tuple[str, str]:
     """Return what stands before a number's point or exponent, and the rest."""
-    place = min((found for mark in ".e" if (found := text.find(mark)) >= 0), default=len(text))
-    return text[:place], text[place:]
+    mark = "." if "." in text else "e"
+    whole, found, rest = text.partition(mark)
+    return whole, found + rest

@@ -142,14 +142,19 @@ def loads(document: str | bytes) -> Any:
 
     Raises ValueError (or its UnicodeDecodeError) for what is not JSON or not UTF-8.
     """
-    text = document.decode("utf-8-sig") if isinstance(document, bytes) else document
+    text = document.decode().removeprefix("\ufeff") if isinstance(document, bytes) else document
     try:
         return _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
-_DECODER = json.JSONDecoder(parse_constant=str, parse_float=lambda number: _finite(float(number)))
+def _parsed(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else _finite(number)  # as most are, and this is quick
+
+
+_DECODER = json.JSONDecoder(parse_constant=str, parse_float=_parsed)
 
 
 def is_secret(key: str) -> bool:
