@@ -205,8 +205,10 @@ class Remote:
                 done = transfer(self.repo, words, self.patience)
             if done.status is None:
                 raise RemoteFailed(f"{self} did not answer in time")
+            if done.status == 0:
+                return done
             is_network = any(map(_NETWORK.search, done.said)) and not any(map(_LASTING.search, done.said))
-            if done.status == 0 or (done.status in expected and not (is_network and not done.stdout)):
+            if done.status in expected and not (is_network and not done.stdout):
                 return done
             if not is_network or attempt == _ATTEMPTS or not self._pause(_PAUSE_S * attempt):
                 break
