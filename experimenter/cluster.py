@@ -38,6 +38,10 @@ class Cancelled:
         """The experiment's id."""
         return names.id_of(self.tag)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `stop --json` prints of it."""
+        return {"tag": self.tag, "id": self.id, "is_kept": self.is_kept, "killed_after_s": None}
+
 
 def job_states(repo: Repo) -> dict[str, JobState]:
     """Return each experiment that waits for a cluster, or runs on it, by its tag."""

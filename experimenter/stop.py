@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from experimenter import environment, leftovers, names, registry
 from experimenter.entry import Entry, Phase
@@ -39,6 +40,10 @@ class Stopped:
     def id(self) -> str:
         """The experiment's id."""
         return names.id_of(self.tag)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `stop --json` prints of it."""
+        return {"tag": self.tag, "id": self.id, "is_kept": self.is_kept, "killed_after_s": self.killed_after_s}
 
 
 def stop(

@@ -26,7 +26,14 @@ def _hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
     for key in list(os.environ):
-        if key.startswith(("GIT_", "EXPERIMENTER_")) or key in ("NO_COLOR", "PAGER", "LESS", "LC_ALL"):
+        if key.startswith(("GIT_", "EXPERIMENTER_")) or key in (
+            "NO_COLOR",
+            "PAGER",
+            "LESS",
+            "LC_ALL",
+            "COLUMNS",
+            "LINES",
+        ):
             monkeypatch.delenv(key)
     for key, value in {
         "HOME": str(home),
@@ -182,15 +189,15 @@ class Terminal:
 
 @pytest.fixture
 def terminal() -> Iterator[Callable[..., Terminal]]:
-    """Start a program in a terminal of its own, of 80 columns and 24 lines."""
+    """Start a program in a terminal of its own, of 80 columns, or others, and 24 lines."""
     opened: list[Terminal] = []
 
-    def start(*words: str) -> Terminal:
+    def start(*words: str, columns: int = 80) -> Terminal:
         pid, master = pty.fork()
         if pid == 0:
-            os.execvp(words[0], words)
+            resize(0, 24, columns)
+            os.execvpe(words[0], words, os.environ)  # readline has set COLUMNS, which only C knows
         opened.append(Terminal(pid, master))
-        resize(master, 24, 80)
         return opened[-1]
 
     yield start

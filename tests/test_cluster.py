@@ -412,7 +412,10 @@ class TestEnding:
     def test_stop_cancels_a_job_that_waits(self, repo: Path, keep: bool) -> None:
         with busy():
             id_ = submit()
-            assert experimenter("stop", id_, *(["--keep"] if keep else [])).returncode == 0
+            done = experimenter("stop", id_, "--json", *(["--keep"] if keep else []))
+            assert (done.returncode, done.stderr) == (0, "")
+            (stopped,) = json.loads(done.stdout)
+            assert (stopped["id"], stopped["is_kept"], stopped["killed_after_s"]) == (id_, keep, None)
             assert [record()["status"]] == ["stopped"] if keep else tags() == []
             assert not Path(".git/experimenter/jobs").exists()
 

@@ -14,6 +14,8 @@ import pytest
 
 from conftest import EXPERIMENTER, Terminal, experimenter, sh, tags
 from experimenter.cli.main import experimenter as program
+from experimenter.names import id_of
+from experimenter.text import columns_of
 
 SAMPLE = Path(__file__).with_name("data") / "schema-1.json"
 
@@ -181,6 +183,50 @@ def test_a_long_table_goes_to_the_users_pager(three: Path, terminal: Callable[..
     assert screen.screen.count(b"paged:") >= 34
 
 
+def test_what_is_short_or_goes_elsewhere_needs_no_pager(three: Path, terminal: Callable[..., Terminal]) -> None:
+    long = {"schema": 1, "parameters": {f"p{number}": number for number in range(30)}}
+    hand_made("exp_long_20260101T000000.000000Z", json.dumps(long))
+    sh("git config core.pager 'sed s/^/paged:/'")
+    screens = [terminal(EXPERIMENTER, *words) for words in (["list"], ["show", "long"])]
+    for screen in screens:
+        screen.end()
+
+    assert [screen.screen.count(b"paged:") > 30 for screen in screens] == [False, True]
+    assert b"paged:" not in screens[0].screen
+    assert "paged:" not in experimenter("show", "long").stdout
+
+
+@pytest.mark.parametrize("width", [80, 160])
+@pytest.mark.parametrize("count", [0, 1, 200])
+def test_a_table_fits_the_terminal(
+    repo: Path, terminal: Callable[..., Terminal], width: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    sh("git config core.pager cat")
+    for number in range(count):
+        parameters = {
+            "学習率": number / 7,
+            "модель": {"слои": {"tiefe": number}},
+            "long": "word " * 40,
+            "wide": "漢字" * 50,
+        }
+        body = {"schema": 1, "status": "completed", "started": "2026-01-01T00:00:00Z", "parameters": parameters}
+        hand_made(f"exp_many_20260101T000000.{number:06}Z", json.dumps(body))
+    screen = terminal(EXPERIMENTER, "list", columns=width)
+    screen.end()
+
+    heading, *rows = screen.screen.decode().splitlines()
+    if not count:
+        assert (heading, rows) == ("Note: no experiments here yet, or none that match", [])
+        return
+    rows = [row for row in rows if not row.startswith("Note: ")]
+    assert [row[:8] for row in rows] == [id_of(tag) for tag in tags()]
+    assert width - 20 < max(map(columns_of, [heading, *rows])) <= width
+    assert heading.split()[:2] == ["ID", "NAME"]
+    assert "学習率" in heading
+    assert len({columns_of(row.partition("2026-01-01")[0]) for row in rows}) == 1
+
+
 def test_control_characters_in_records_are_shown_escaped(repo: Path) -> None:
     evil = "\x1b[2J\x07\x9b31m\x7f\r\nexp_forged  line\u202e"
     sample = json.loads(SAMPLE.read_text())
@@ -258,6 +304,25 @@ class TestShow:
         parts = (r"name +first", r"status +completed", r"command +echo 'EXPERIMENTER_RESULTS", r"lr +0\.1", r"m\.f1 +1")
         for part in (*parts, r"code\.tree +\w{40}"):
             assert re.search(part, output), part
+
+    def test_shows_what_was_changed_before_and_while_it_ran(self, repo: Path) -> None:
+        changed = {"added": ["new\n"], "modified": [], "deleted": ["old"], "truncated": 12}
+        body = {"schema": 1, "code": {"changed": changed}, "drift": {"modified": ["train.py"], "deleted": []}}
+        hand_made("exp_a_20260101T000000.000000Z", json.dumps(body))
+
+        lines = experimenter("show", "a").stdout.splitlines()
+        start = lines.index("changed since the commit that it is based on:")
+        assert lines[start + 1 :] == [
+            r"  added     new\n",
+            "  deleted   old",
+            "  and 12 more",
+            "",
+            "changed while it ran:",
+            "  modified  train.py",
+            "",
+            "its code:",
+            f"  experimenter checkout {id_of(*tags())} DIR",
+        ]
 
 
 def test_a_listing_from_a_subdirectory_and_with_big_c_is_the_same(three: Path) -> None:
@@ -466,6 +531,12 @@ def test_a_broken_tag_of_others_does_not_hide_who_is_on_a_code(three: Path) -> N
     Path(".git/refs/tags/v1").write_text("1" * 40 + "\n")
 
     assert names(listed("-c", "HEAD")) == ["first", "second"]
+
+
+def test_every_command_that_answers_has_json() -> None:
+    answering = ["list", "show", "diff", "verify", "rm", "prune", "ps", "stop", "sweep", "push", "pull"]
+
+    assert [command for command in answering if "--json" not in experimenter(command, "--help").stdout] == []
 
 
 def test_no_key_can_forge_a_line_of_ours(three: Path) -> None:

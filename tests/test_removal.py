@@ -220,6 +220,14 @@ class TestPrune:
 
         assert left() == ["bad", "bare"]
 
+    def test_asks_on_a_terminal_below_the_list(self, three: Path, terminal: Callable[..., Terminal]) -> None:
+        for answer, then in (("n", ["bad", "bare", "good"]), ("y", ["bad", "good"])):
+            screen = terminal(EXPERIMENTER, "prune", "--without-results")
+            screen.expect("Remove this experiment? [y/N]: ")
+            assert re.search(rb"^\w{8}  bare ", screen.screen, re.MULTILINE)
+            screen.type(f"{answer}\n")
+            assert (screen.end() == 0, left()) == (answer == "y", then)
+
     def test_removes_only_what_meets_both(self, three: Path) -> None:
         aged("good", 91)
         aged("bare", 1)

@@ -83,6 +83,19 @@ def test_the_name_stays_unless_another_is_given_but_not_the_description(trained:
     assert "description" not in record(tag_of("a"))
 
 
+def test_a_rerun_takes_the_options_of_a_run(trained: Path) -> None:
+    sh(
+        "echo data.bin > .gitignore; git add .gitignore; git commit -qm ignored; touch data.bin; echo 'lr: 0.9' > p.yaml"
+    )
+    options = ["-n", "b", "--params", "p.yaml", "--description", "again", "--keep", "--link", "data.bin"]
+    done = experimenter("rerun", "a", *options, "--", "sh", "-c", "ls data.bin; exit 3")
+
+    again = record(tag_of("b"))
+    assert (done.returncode, done.stdout) == (3, "data.bin\n")
+    assert (again["status"], again["description"]) == ("failed", "again")
+    assert again["parameters"] == {"lr": 0.9, "model": {"depth": 3}}
+
+
 def test_without_results_on_both_sides_nothing_is_claimed_equal(repo: Path) -> None:
     experimenter("run", "-n", "a", "--", "true")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conftest import experimenter, sh
+from conftest import detached, experimenter, sh
 from experimenter.errors import BadCondition, BadKey
 from experimenter.keys import Keys, words_in
 from experimenter.names import id_of
@@ -128,8 +128,9 @@ def test_one_is_shown_compared_and_removed_without_reading_others(repo: Path) ->
     for tag in tags[2:]:
         spoil(repo, tag)
 
-    for words in (["show"], ["diff", "n1"], ["rm", "--yes"]):
-        done = experimenter(*words, id_of(tags[0]), cwd=repo)
+    running = detached("--", "sleep", "1000", cwd=repo)
+    for words in (["show", id_of(tags[0])], ["diff", "n1", id_of(tags[0])], ["rm", "--yes", "n0"], ["stop", running]):
+        done = experimenter(*words, cwd=repo)
         assert (done.returncode, done.stderr) == (0, "")
 
 

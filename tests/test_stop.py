@@ -178,6 +178,21 @@ def test_one_that_does_not_listen_is_killed_after_the_grace(repo: Path, mark: st
     nothing_is_left(mark)
 
 
+def test_json_says_what_was_stopped_and_how(repo: Path, mark: str) -> None:
+    deaf = script(f"{IGNORE}\nprint('ready', flush=True)\nsignal.pause()", mark)
+    ids = [detached("-n", "deaf", "--", *deaf), detached("-n", "kept", "--", "sleep", "1000")]
+    until(lambda: "ready" in experimenter("logs", "deaf").stdout)
+    first = experimenter("stop", "deaf", "nothing", "--grace", "0.3", "--json")
+    second = experimenter("stop", "kept", "--keep", "--json")
+
+    assert (first.returncode, second.returncode) == (1, 0)
+    assert "nothing" in first.stderr
+    (deaf_one,), (kept,) = json.loads(first.stdout), json.loads(second.stdout)
+    assert [deaf_one["id"], kept["id"]] == ids
+    assert (deaf_one["is_kept"], deaf_one["killed_after_s"]) == (False, 0.3)
+    assert (kept["tag"], kept["is_kept"], kept["killed_after_s"]) == (*tags(), True, None)
+
+
 def experiment_tag(done: "subprocess.CompletedProcess[str]") -> str:
     return done.stdout.split()[1]
 

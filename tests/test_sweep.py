@@ -586,9 +586,13 @@ class TestEnding:
 
     def test_stop_all_stops_sweeps_too(self, repo: Path, tmp_path: Path) -> None:
         with sleepers(tmp_path) as started:
-            assert experimenter("stop", "--all").returncode == 0
+            running = json.loads(experimenter("ps", "--json").stdout)
+            done = experimenter("stop", "--all", "--json")
             assert started.wait(60) == 1
-        assert (tags(), len(cells_started(tmp_path))) == ([], 2)
+        assert (done.returncode, tags(), len(cells_started(tmp_path))) == (0, [], 2)
+        *cells, sweep = json.loads(done.stdout)
+        assert sweep == {"sweep": running[0]["sweep"]}
+        assert sorted(one["id"] for one in cells) == sorted(one["id"] for one in running)
 
     def test_a_cell_that_is_stopped_alone_counts_as_failed_and_the_rest_goes_on(
         self, repo: Path, tmp_path: Path

@@ -7,6 +7,7 @@ import click
 
 from experimenter.cli.completion import complete_running
 from experimenter.cli.main import find_current_repo, settle_leftovers, show_error, speak
+from experimenter.cli.printing import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,8 @@ _ENDING_S = 60.0  # that a sweep has to end when its cells are gone
 @click.option("--all", "everything", is_flag=True, help="Stop everything that runs here.")
 @click.option("--grace", metavar="SECONDS", help="Time between asking and killing (default: that of the run, else 10).")
 @click.option("--keep", is_flag=True, help="Keep the tag, as 'stopped', with what results there are.")
-def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | None, keep: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array: what was stopped, and the sweeps.")
+def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | None, keep: bool, as_json: bool) -> int:
     """Stop running experiments, with every process of them.
 
     Asks each process with SIGTERM, and kills what is left after the grace. Returns when the whole
@@ -54,16 +56,19 @@ def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | No
         _choose_all(repo, chosen)
     for word in experiments:
         _choose(repo, word, chosen)
+    stopped: list[Any] | None = [] if as_json else None
     failed = chosen.failed
     for outcome in stop(repo, chosen.entries.values(), settings, grace_s=grace_s, keep=keep):
-        failed |= not _tell(outcome, _sentence)
+        failed |= not _tell(outcome, _sentence, stopped)
     if chosen.jobs:
         from experimenter.cluster import cancel
 
         for cancelled in cancel(repo, chosen.jobs, grace_s=grace_s, keep=keep):
-            failed |= not _tell(cancelled, _sentence_of_job)
+            failed |= not _tell(cancelled, _sentence_of_job, stopped)
     for sweep in chosen.sweeps:
-        failed |= not _tell(_ended(repo, sweep), str)
+        failed |= not _tell(_ended(repo, sweep), _sentence_of_sweep, stopped)
+    if stopped is not None:
+        print_json(stopped)
     return 1 if failed else 0
 
 
@@ -120,8 +125,19 @@ def _choose(repo: Any, word: str, chosen: _Chosen) -> None:
         chosen.failed = True
 
 
-def _ended(repo: Any, sweep: str) -> "str | NotStopped":
-    """Wait until a sweep has ended whose cells are gone; return what there is to say of it."""
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """A sweep that was stopped."""
+
+    id: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return what `stop --json` prints of it."""
+        return {"sweep": self.id}
+
+
+def _ended(repo: Any, sweep: str) -> "_Sweep | NotStopped":
+    """Wait until a sweep has ended whose cells are gone."""
     from experimenter import sweeps
     from experimenter.errors import NotStopped
 
@@ -129,18 +145,26 @@ def _ended(repo: Any, sweep: str) -> "str | NotStopped":
         sweeps.wait_for_end(repo, sweep, timeout_s=_ENDING_S)
     except NotStopped as error:
         return error
-    return f"stopped the sweep {sweep}; the same line again goes on with it"
+    return _Sweep(sweep)
 
 
-def _tell(outcome: Any, sentence: "Callable[[Any], str]") -> bool:
-    """Print how a stop ended; say whether it was one."""
+def _tell(outcome: Any, sentence: "Callable[[Any], str]", stopped: list[Any] | None) -> bool:
+    """Print how a stop ended, or add it to those that will be printed together; say whether it was one."""
     from experimenter.errors import ExperimenterError
 
     if isinstance(outcome, ExperimenterError):
         show_error(outcome)
         return False
-    click.echo(sentence(outcome))
+    if stopped is None:
+        click.echo(sentence(outcome))
+    else:
+        stopped.append(outcome.to_json())
     return True
+
+
+def _sentence_of_sweep(sweep: _Sweep) -> str:
+    """Say that a sweep has ended."""
+    return f"stopped the sweep {sweep.id}; the same line again goes on with it"
 
 
 def _sentence_of_job(cancelled: "Cancelled") -> str:
