@@ -1,6 +1,7 @@
 """Sharing through real servers on loopback: sshd, and git http-backend behind lighttpd with a password."""
 
 import getpass
+import json
 import os
 import shutil
 import signal
@@ -161,6 +162,40 @@ def test_http_shares_and_shows_no_password_anywhere(http: Server, tmp_path: Path
     for path in Path(".git/experimenter").rglob("*"):
         assert not path.is_file() or path.suffix == ".log" or CANARY not in path.read_text(errors="replace"), path
     assert CANARY not in sh("git for-each-ref --format='%(contents)' refs/tags")
+
+
+@needs("lighttpd")
+def test_a_person_is_asked_for_a_password_and_a_run_that_pushes_by_itself_asks_nobody(
+    http: Server, terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    ask = tmp_path / "ask"
+    ask.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/asked\ncase $1 in User*) echo me;; *) echo {CANARY};; esac\n')
+    ask.chmod(0o755)
+    scheme, _, rest = http.url.partition("://")
+    sh(f"git remote add origin {scheme}://{rest.rpartition('@')[2]}; git config core.askPass {ask}")
+
+    itself = terminal(EXPERIMENTER, "run", "-n", "a", "--push", "--", "true")
+    assert itself.end() == 0
+    assert b"it wants a password" in itself.screen
+    assert not (tmp_path / "asked").exists()
+
+    asking = terminal(EXPERIMENTER, "push")
+    assert asking.end() == 0
+    assert len((tmp_path / "asked").read_text().splitlines()) >= 2
+    assert CANARY.encode() not in itself.screen + asking.screen
+    assert [names.name_of(tag) for tag in sh("git tag", cwd=http.bare).split()] == ["a"]
+
+
+@needs("lighttpd")
+def test_no_password_is_stored_while_a_run_goes_on_nor_answered(http: Server) -> None:
+    pattern = CANARY.replace("-", ".")  # in which the word itself does not stand
+    Path("look.sh").write_text(f"! grep -r {pattern} .git/experimenter/runs && experimenter ps --json | grep -c host")
+    done = experimenter("run", "-n", "a", "--push", http.url, "--", "sh", "look.sh")
+    said = experimenter("push", "--json", "--remote", http.url)
+
+    assert (done.returncode, done.stdout, said.returncode) == (0, "1\n", 0)
+    assert CANARY not in done.stderr + said.stdout + said.stderr
+    assert json.loads(said.stdout)["remote"].startswith("http://")
 
 
 @needs("lighttpd")
