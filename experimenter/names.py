@@ -75,9 +75,9 @@ def moment_of(tag: str) -> datetime:
     """Return the moment that `tag` was made of, as an aware datetime."""
     text = tag.rpartition("_")[2]
     try:
-        return datetime.strptime(text, _TAG_TIME).replace(tzinfo=UTC)
+        return datetime.fromisoformat(text)  # for strptime Python would load another module first
     except ValueError:  # a 29 February that the year does not have
-        return datetime.strptime(text.replace("0229T", "0228T"), _TAG_TIME).replace(tzinfo=UTC)
+        return datetime.fromisoformat(text.replace("0229T", "0228T"))
 
 
 def age_key(tag: str) -> tuple[str, str]:

@@ -135,12 +135,13 @@ class StateFolder:
     def drop_oldest_logs(self, keep: int) -> None:
         """Delete the files of all but the newest `keep` experiments that have ended."""
         newest: dict[str, int] = {}
-        for path in self.logs.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # another run drops them, too
-                newest[path.stem] = max(newest.get(path.stem, 0), path.stat().st_mtime_ns)
-        submitted = {folder.name.partition("-")[0] for folder in self.jobs.glob("*")}
-        ended = [id_ for id_ in newest if not (self.runs / id_).exists() and id_ not in submitted]
-        for id_ in sorted(ended, key=newest.__getitem__, reverse=True)[keep:]:
+        with os.scandir(self.logs) as files:
+            for file in files:
+                id_ = file.name.rpartition(".")[0]
+                with contextlib.suppress(FileNotFoundError):  # another run drops them, too
+                    newest[id_] = max(newest.get(id_, 0), file.stat().st_mtime_ns)
+        alive = {folder.name.partition("-")[0] for place in (self.runs, self.jobs) for folder in place.glob("*")}
+        for id_ in sorted(newest.keys() - alive, key=newest.__getitem__, reverse=True)[keep:]:
             self.drop_logs(id_)
 
     def drop_logs(self, id_: str) -> None:

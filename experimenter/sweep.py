@@ -97,6 +97,8 @@ def sweep(
             ),
         )  # fmt: skip
         user_and_date(repo)  # which every cell needs, and then has
+        import ctypes  # noqa: F401 - the same
+
         ended_by = work.do()
         tags = known.done(set(cells.keys))
         found = [tags[key] for key in cells.keys if key in tags]
