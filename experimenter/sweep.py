@@ -96,8 +96,9 @@ def sweep(
                 failed=cells.failed,
             ),
         )  # fmt: skip
-        user_and_date(repo)  # which every cell needs, and then has
-        import ctypes  # noqa: F401 - the same
+        # What every cell needs, and then has:
+        user_and_date(repo)
+        import ctypes  # noqa: F401
 
         ended_by = work.do()
         tags = known.done(set(cells.keys))

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
-from bench_sweeps import sweeps
+from bench_sweeps import peak_mb, sweeps
 
 from experimenter import names
 from experimenter.record import timestamp
@@ -167,11 +167,12 @@ def idle(place: Path, *, quick: bool) -> Iterator[str]:
             time.sleep(_WATCHED_S)
             cpu_s = sum(wrapper.cpu_times()[:2]) - sum(cpu[:2])
             wakeups = wrapper.num_ctx_switches().voluntary - switches
-            memory, peak = wrapper.memory_info().rss / _MB, _peak(wrapper.pid)
+            memory, peak = wrapper.memory_info().rss / _MB, peak_mb(wrapper.pid)
         finally:
             run.terminate()
     of_wrapper = "of the wrapper of `sleep`"
-    yield _row(f"memory {of_wrapper}", memory, " MB", remark=peak, target=45)
+    remark = "" if peak is None else f"peak {peak:.2f} MB"
+    yield _row(f"memory {of_wrapper}", memory, " MB", remark=remark, target=45)
     yield _row(f"CPU time {of_wrapper}", 1000 * cpu_s / _WATCHED_S, " ms/s")
     yield _row(f"wake-ups {of_wrapper}", wakeups / _WATCHED_S, "/s", target=1)
 
@@ -310,13 +311,6 @@ def _wrapper_of_started(repo: Path, run: "subprocess.Popen[bytes]") -> psutil.Pr
                 return psutil.Process(pid_file["wrapper_pid"])
         time.sleep(0.05)
     raise RuntimeError("the run ended before its command was seen")
-
-
-def _peak(pid: int) -> str:
-    """Return the largest memory so far, where the system tells it (proc(5))."""
-    status = Path(f"/proc/{pid}/status")
-    kilobytes = status.read_text().partition("VmHWM:")[2].split()[0] if status.exists() else ""
-    return f"peak {int(kilobytes) * 1024 / _MB:.2f} MB" if kilobytes else ""
 
 
 def _isolate(home: str) -> None:
