@@ -29,7 +29,8 @@ class Question(NamedTuple):
 NAMES = Question(("rev-parse", "--symbolic", "--glob=refs/tags/exp_*"))
 OBJECTS = Question(("for-each-ref", "--format=%(objectname) %(refname:strip=2)", "refs/tags/exp_*"))
 # What each tag is on stands in packed refs: what serves a fetch tells it, asked by gitprotocol-v2(5), in two thirds of
-# the time and the bytes of `show-ref --dereference`. It does so at the top of a work tree, and of SHA-1 alone.
+# the time and the bytes of `show-ref --dereference`. It fails below the top of a work tree, with SHA-256, and for some
+# versions of git in a repository of another user that safe.directory names.
 COMMITS = Question(
     ("-c", "uploadpack.hideRefs=!refs/tags", "upload-pack", "--stateless-rpc", "."),
     b"0014command=ls-refs\n00010009peel\n001eref-prefix refs/tags/exp_\n0000",

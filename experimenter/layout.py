@@ -96,7 +96,7 @@ def rounded(values: Sequence[float | None]) -> list[str]:
 
 
 def _distance(neighbours: tuple[float, float]) -> float:
-    """Return how far two numbers are apart, as a part of the larger: the nearest ones look alike for longest."""
+    """Return how far two numbers are apart, as a part of the larger: mostly, the nearest look alike for longest."""
     lower, upper = neighbours
     return (upper - lower) / max(-lower, upper)
 

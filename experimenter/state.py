@@ -138,6 +138,8 @@ class StateFolder:
         with os.scandir(self.logs) as files:
             for file in files:
                 id_ = file.name.rpartition(".")[0]
+                if not id_:  # no file of ours, such as .nfs0001
+                    continue
                 with contextlib.suppress(FileNotFoundError):  # another run drops them, too
                     newest[id_] = max(newest.get(id_, 0), file.stat().st_mtime_ns)
         alive = {folder.name.partition("-")[0] for place in (self.runs, self.jobs) for folder in place.glob("*")}

@@ -42,7 +42,7 @@ class Stopped:
         return names.id_of(self.tag)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `stop --json` prints of it."""
+        """Return what `stop --json` prints of it; `killed_after_s` is null where it ended when asked."""
         return {"tag": self.tag, "id": self.id, "is_kept": self.is_kept, "killed_after_s": self.killed_after_s}
 
 

@@ -18,6 +18,7 @@ from experimenter.record import Record
 _AGE = itemgetter(slice(-len("20261123T031936.123456Z"), None))  # the end of a tag, which is its time
 UNFINISHED = ("queued", "running")
 _PKT_LENGTH = 4  # hex digits before each line of gitprotocol-common(5)
+_PEELED = re.compile(rb"^([0-9a-f]+ refs/tags/exp_\S+)\n([0-9a-f]+) \S+\^\{\}$", re.MULTILINE)
 _COMMIT_AND_MESSAGE = re.compile(rb"object (?P<commit>[0-9a-f]+)\ntype commit\n.*?\n\n(?P<message>.*)", re.DOTALL)
 
 
@@ -112,7 +113,7 @@ def tags(repo: Repo) -> list[str]:
 def tag_names(repo: Repo) -> list[str]:
     """Return the names of all tags that are called as those of experiments, in no order. Cheap."""
     refs = repo.ask(ahead.NAMES).decode(errors="replace")
-    return f"\n{refs.rstrip()}".split("\nrefs/tags/")[1:]
+    return [tag for tag in f"\n{refs.rstrip()}".split("\nrefs/tags/")[1:] if "/" not in tag]
 
 
 def by_age(tags: Iterable[str]) -> list[str]:
@@ -194,7 +195,7 @@ def experiments(repo: Repo, objects: Mapping[str, str]) -> dict[str, Experiment]
 
 
 def commits(repo: Repo) -> dict[str, str]:
-    """Return the commit of each tag `exp_*`, without reading one; none where git does not tell (see ahead.COMMITS)."""
+    """Return the commit of each tag `exp_*`, without reading one; none where git does not tell."""
     try:
         heads, tails = _cut_at_commits(repo)
     except GitFailed:
@@ -257,7 +258,7 @@ def _tag_objects_on(repo: Repo, tree: str) -> list[tuple[str, str]]:
     """Return the tags, each with its object, on commits that have a tree."""
     try:
         heads, tails = _cut_at_commits(repo)
-    except GitFailed:
+    except GitFailed:  # some tag, of whomever, is broken
         tags = [tag for tag in _read_all(repo, tag_objects(repo)) if tag.commit]
         wanted = _commits_with(repo, tree, {tag.commit.encode() for tag in tags})
         return [(tag.name, tag.object) for tag in tags if tag.commit.encode() in wanted]
@@ -271,7 +272,11 @@ def _cut_at_commits(repo: Repo) -> tuple[list[bytes], list[bytes]]:
 
     Raises GitFailed.
     """
-    pieces = repo.ask(ahead.COMMITS).split(b" peeled:")
+    try:
+        said = repo.ask(ahead.COMMITS)
+    except GitFailed:
+        said = _PEELED.sub(rb"0000\1 peeled:\2", repo.git("show-ref", "--dereference", "--tags", expected=(0, 1)))
+    pieces = said.split(b" peeled:")
     return pieces[:-1], pieces[1:]
 
 

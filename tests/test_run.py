@@ -614,10 +614,11 @@ def test_the_pid_file_names_us_and_the_command(repo: Path) -> None:
 
 
 def test_only_the_newest_logs_are_kept(repo: Path) -> None:
-    sh("git config experimenter.keepLogs 2")
+    sh("git config experimenter.keepLogs 2; mkdir -p .git/experimenter/logs; touch .git/experimenter/logs/.nfs01")
     for number in range(4):
         experimenter("run", "-n", f"x{number}", "--", "echo", str(number))
 
+    assert Path(".git/experimenter/logs/.nfs01").exists()
     assert sorted(path.read_text() for path in Path(".git/experimenter/logs").glob("*.log")) == ["2\n", "3\n"]
     assert len(list(Path(".git/experimenter/logs").glob("*.json"))) == 2
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from conftest import detached, experimenter, sh
+from conftest import detached, experimenter, make_repo, sh
 from experimenter.errors import BadCondition, BadKey
 from experimenter.keys import Keys, words_in
 from experimenter.names import id_of
 from experimenter.plumbing import find_repo
 from experimenter.selection import Selection, select
+from experimenter.store import commits, tag_names, tag_objects
 
 Records = Sequence[dict[str, Any]]
 
@@ -93,6 +94,12 @@ def test_the_newest_are_counted_without_tags_that_are_no_records(repo: Path, fiv
     assert places(repo, five, limit=2, with_results=True) == [3, 4]
 
 
+def test_names_are_those_of_all_tags_that_are_listed(repo: Path, five: list[str]) -> None:
+    sh("git tag exp_a/b_20990101T000000.000000Z; git tag other; git tag exp_z -m x", cwd=repo)
+
+    assert sorted(tag_names(find_repo(repo))) == sorted(tag_objects(find_repo(repo))) == sorted([*five, "exp_z"])
+
+
 def spoil(repo: Path, tag: str) -> None:
     """Let git find no tag in a tag's object, which is there."""
     oid = sh(f"git rev-parse {tag}", cwd=repo).strip()
@@ -101,13 +108,16 @@ def spoil(repo: Path, tag: str) -> None:
     place.write_bytes(b"spoilt")
 
 
-def test_a_code_is_looked_for_without_reading_other_tags(repo: Path) -> None:
+@pytest.mark.parametrize("kind", ["sha1", "sha256"])
+def test_a_code_is_looked_for_without_reading_other_tags(tmp_path: Path, kind: str) -> None:
+    repo = make_repo(tmp_path / "repo", f"--object-format={kind}")
     tags = add(repo, [{}])
     sh("mkdir folder; echo >folder/other; git add .; git commit -qm more", cwd=repo)
     (other,) = add(repo, [{"name": "y"}])
     sh("git pack-refs --all; git config transfer.hideRefs refs/tags; git worktree add -q ../linked", cwd=repo)
     spoil(repo, other)
 
+    assert commits(find_repo(repo)).keys() == {*tags, other}
     for place in (repo, repo / "folder", repo.parent / "linked"):
         assert places(place, tags, revision="HEAD~1") == [0]
         assert experimenter("-c", "HEAD~1", cwd=place).stderr == ""

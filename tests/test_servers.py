@@ -187,7 +187,7 @@ def test_a_person_is_asked_for_a_password_and_a_run_that_pushes_by_itself_asks_n
 
 
 @needs("lighttpd")
-def test_no_password_is_stored_while_a_run_goes_on_nor_answered(http: Server) -> None:
+def test_no_password_is_stored_while_a_run_goes_on_nor_printed(http: Server) -> None:
     pattern = CANARY.replace("-", ".")  # in which the word itself does not stand
     Path("look.sh").write_text(f"! grep -r {pattern} .git/experimenter/runs && experimenter ps --json | grep -c host")
     done = experimenter("run", "-n", "a", "--push", http.url, "--", "sh", "look.sh")

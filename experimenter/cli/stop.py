@@ -26,7 +26,12 @@ _ENDING_S = 60.0  # that a sweep has to end when its cells are gone
 @click.option("--all", "everything", is_flag=True, help="Stop everything that runs here.")
 @click.option("--grace", metavar="SECONDS", help="Time between asking and killing (default: that of the run, else 10).")
 @click.option("--keep", is_flag=True, help="Keep the tag, as 'stopped', with what results there are.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON array: what was stopped, and the sweeps.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON array of what was stopped; a sweep has just the key 'sweep'.",
+)
 def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | None, keep: bool, as_json: bool) -> int:
     """Stop running experiments, with every process of them.
 
@@ -58,17 +63,19 @@ def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | No
         _choose(repo, word, chosen)
     stopped: list[Any] | None = [] if as_json else None
     failed = chosen.failed
-    for outcome in stop(repo, chosen.entries.values(), settings, grace_s=grace_s, keep=keep):
-        failed |= not _tell(outcome, _sentence, stopped)
-    if chosen.jobs:
-        from experimenter.cluster import cancel
+    try:
+        for outcome in stop(repo, chosen.entries.values(), settings, grace_s=grace_s, keep=keep):
+            failed |= not _tell(outcome, _sentence, stopped)
+        if chosen.jobs:
+            from experimenter.cluster import cancel
 
-        for cancelled in cancel(repo, chosen.jobs, grace_s=grace_s, keep=keep):
-            failed |= not _tell(cancelled, _sentence_of_job, stopped)
-    for sweep in chosen.sweeps:
-        failed |= not _tell(_ended(repo, sweep), _sentence_of_sweep, stopped)
-    if stopped is not None:
-        print_json(stopped)
+            for cancelled in cancel(repo, chosen.jobs, grace_s=grace_s, keep=keep):
+                failed |= not _tell(cancelled, _sentence_of_job, stopped)
+        for sweep in chosen.sweeps:
+            failed |= not _tell(_ended(repo, sweep), _sentence_of_sweep, stopped)
+    finally:
+        if stopped is not None:
+            print_json(stopped)
     return 1 if failed else 0
 
 
