@@ -86,6 +86,7 @@ class Keys:
 
 def _fill(values: dict[str, Any], mapping: Mapping[str, Any], prefix: str) -> None:
     for key, value in mapping.items():
-        values[prefix + key] = value
+        place = prefix + key
+        values[place if place not in values else f"{prefix}`{key}`"] = value
         if type(value) is dict:
             _fill(values, value, f"{prefix}{key}.")

@@ -122,7 +122,10 @@ def _chosen(columns: Sequence[Column], width: int) -> tuple[list[Column], list[C
             break
         shown.remove(column)
         left_out.append(column)
-    return shown, [column for column in columns if column in left_out]
+    for column in reversed(left_out):  # a wide one may have made place for narrower ones that went before
+        if _total(one.narrowest for one in [*shown, column]) <= width:
+            shown.append(column)
+    return [one for one in columns if one in shown], [one for one in columns if one not in shown]
 
 
 def _widths(columns: Sequence[Column], width: int) -> list[int]:

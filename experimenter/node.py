@@ -13,7 +13,7 @@ from typing import Any
 
 from experimenter import jobs, logs, names, registry, slurm, store
 from experimenter.errors import CannotRerun, ExperimenterError, NotBroughtBack, RemoteFailed
-from experimenter.plumbing import Repo, config, find_repo
+from experimenter.plumbing import Repo, config, find_repo, tree_of
 from experimenter.plumbing.transfer import Patience, transfer
 from experimenter.process import host
 from experimenter.remote import Remote
@@ -151,7 +151,7 @@ def _options(experiment: Experiment, **more: Any) -> Options:
 def _run(repo: Repo, experiment: Experiment, command: list[str] | Any, options: Options, settings: Settings) -> Outcome:
     """Run on the recorded code, whose tree has to be the one in the record, in the recorded directory."""
     directory = prepared(repo, experiment, command, options.parameters).repo
-    tree = store.tree_of(repo, experiment.commit)
+    tree = tree_of(repo, experiment.commit)
     if options.code and options.code.get("tree") != tree:
         raise CannotRerun(f"the code of {experiment.tag} has the tree {tree}, not that of its record; nothing is run")
     return run(directory, command, options, settings, on_start=lambda *_: None)

@@ -14,6 +14,7 @@ from experimenter.running import is_readable
 from experimenter.state import StateFolder
 from experimenter.store import Experiment
 from experimenter.text import visible
+from experimenter.tree import Tree
 
 _log = logging.getLogger("experimenter")
 _LONGEST_S = 1000 * 365.25 * 86400
@@ -36,6 +37,8 @@ def check(repo: Repo, experiment: Experiment) -> None:
     if registry.is_alive(repo, experiment.tag):
         raise NotRemoved(f"{experiment.tag} runs; 'experimenter stop {experiment.id}' ends it")
     is_ours = experiment.record.get("host") == host() and is_readable(repo)
+    if not experiment.is_finished and is_ours and Tree(tag=experiment.tag).members():
+        raise NotRemoved(f"{experiment.tag} runs, in another repository of this machine; stop it there")
     if not experiment.is_finished and not is_ours:
         raise NotRemoved(
             f"{experiment.tag} is {experiment.status}, perhaps on another machine or by another user;"

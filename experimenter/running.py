@@ -115,7 +115,7 @@ def chosen(repo: Repo, word: str) -> Entry:
             tag = find(word, _known_tags(repo))
         except ExperimentAmbiguous:
             tag = word
-        raise NotStopped(f"{tag} does not run; 'experimenter ps' shows what does") from None
+        raise NotStopped(f"{tag} does not run here; 'experimenter ps' shows what does") from None
     if not entry.is_ours:
         raise NotStopped(f"{entry.tag} belongs to another user, who alone can stop it")
     if entry.is_elsewhere:
@@ -147,6 +147,8 @@ def wait(repo: Repo, word: str, *, meanwhile: Callable[[], None] = lambda: None)
     status = (ending_of(repo, tag) or {}).get("exit_code")
     if status is None and (experiment := store.find(repo, tag)):
         status = experiment.record.get("exit_code")
+        if not experiment.is_finished:
+            raise StatusUnknown(f"{tag} does not run here; its record says that it is {experiment.status}")
     if not isinstance(status, int):
         raise StatusUnknown(f"{tag} has ended, but no exit status of it is known")
     return status

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from experimenter import names, query, store
 from experimenter.errors import BadKey
 from experimenter.keys import Keys, values_of
-from experimenter.plumbing import Repo
+from experimenter.plumbing import Repo, tree_of
 from experimenter.query import Condition, as_number
 from experimenter.storable import dumps
 from experimenter.store import Experiment
@@ -61,7 +61,7 @@ def select(repo: Repo, wanted: Selection) -> list[Experiment]:
 
 
 def _tree(repo: Repo, wanted: Selection) -> str | None:
-    return None if wanted.revision is None else store.tree_of(repo, wanted.revision)
+    return None if wanted.revision is None else tree_of(repo, wanted.revision)
 
 
 def _matching(repo: Repo, wanted: Selection, objects: Mapping[str, str]) -> list[Experiment]:

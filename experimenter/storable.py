@@ -236,7 +236,7 @@ def flattened(mapping: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any
 
 
 def dotted(mapping: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping as a flat one with keys such as `model.depth`."""
+    """Return a nested mapping as a flat one with keys such as `model.depth`; one that is taken stands in backquotes."""
     found: dict[str, Any] = {}
     _fill(found, mapping, prefix)
     return found
@@ -247,4 +247,5 @@ def _fill(found: dict[str, Any], mapping: Mapping[str, Any], prefix: str) -> Non
         if value and isinstance(value, dict):
             _fill(found, value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = value
+            place = prefix + key
+            found[place if place not in found else f"{prefix}`{key}`"] = value

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from experimenter import ahead, names
-from experimenter.errors import ExperimenterError, GitFailed, NewerRecord, NotARecord
+from experimenter.errors import GitFailed, NewerRecord, NotARecord
 from experimenter.identity import tagger
 from experimenter.plumbing import Repo, delete_ref, update_ref
 from experimenter.record import Record
@@ -201,15 +201,6 @@ def commits(repo: Repo) -> dict[str, str]:
     except GitFailed:
         return {}
     return {_tag_of(head)[0]: tail.partition(b"\n")[0].decode() for head, tail in zip(heads, tails, strict=True)}
-
-
-def tree_of(repo: Repo, revision: str) -> str:
-    """Return the tree of any revision that git accepts; raise ExperimenterError for one that it doesn't."""
-    try:
-        named = repo.git("rev-parse", "--verify", "--quiet", "--end-of-options", revision).decode().strip()
-        return repo.git("rev-parse", "--verify", "--quiet", f"{named}^{{tree}}").decode().strip()
-    except GitFailed as error:
-        raise ExperimenterError(f"'{revision}' is no revision that git knows here") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,16 @@ def test_the_diff_with_the_work_tree_has_untracked_files_and_bytes_as_they_are(t
     assert "+++ b/latin.txt\n@@ -0,0 +1 @@\n+caf\udce9\n" in shown
 
 
+def test_no_value_hides_another_under_the_same_dotted_key(repo: Path) -> None:
+    for name, values in (("a", '{"x.y": 1, "x": {"y": 2}}'), ("b", '{"x.y": 1, "x": {"y": 3}}')):
+        experimenter("run", "-n", name, "--", "echo", f"EXPERIMENTER_RESULTS {values}")
+
+    assert json.loads(experimenter("diff", "a", "b", "--json").stdout)["results"] == {"x.`y`": [2, 3]}
+    assert experimenter("list", "--csv", "-n", "a").stdout.splitlines()[1].endswith(",1,2")
+    assert "x.`y`" in experimenter("show", "a").stdout
+    assert experimenter("list", "-n", "a").stdout.splitlines()[0].split()[-3:] == ["x.y", "x.`y`", "CODE"]
+
+
 def test_on_a_terminal_the_users_colours_and_pager_are_used(
     two: Path, terminal: Callable[..., Terminal], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,14 @@ def test_what_has_the_lowest_rank_is_left_out_first() -> None:
     assert left_out == {90: [], 28: ["SAME"], 20: ["a_long_heading", "SAME"]}
 
 
+def test_what_a_wide_one_makes_place_for_stays() -> None:
+    narrow = [Column(heading=letter, cells=["1", "2"], rank=(place,)) for place, letter in enumerate("ab")]
+    wide = Column(heading="wide", cells=["x" * 50], rank=(2,))
+    shown, left_out = laid_out([TEXT, *narrow, wide], width=24)
+
+    assert (shown[0].split(), left_out) == (["TEXT", "a", "b"], [wide])
+
+
 def test_text_and_headings_are_cut_before_numbers() -> None:
     heading, first, _ = lines(TEXT, NUMBER, width=26)
 

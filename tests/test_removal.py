@@ -173,6 +173,22 @@ def test_one_that_perhaps_runs_on_another_machine_is_refused(three: Path) -> Non
     assert f"is running, perhaps on another machine or by another user; if it is not: git tag -d {tag}" in done.stderr
 
 
+def test_one_that_runs_in_another_clone_is_refused_and_not_waited_for(repo: Path, tmp_path: Path) -> None:
+    sh(f"git clone -q . {tmp_path}/other")
+    id_ = detached("-n", "alive", "--", "sleep", "1000")
+    experimenter("push", "alive", "--remote", f"{tmp_path}/other")
+    there = {
+        words[0]: experimenter(*words, id_, cwd=tmp_path / "other") for words in (["rm", "-y"], ["wait"], ["stop"])
+    }
+    experimenter("stop", id_)
+
+    assert [done.returncode for done in there.values()] == [1, 1, 1]
+    assert "runs, in another repository of this machine; stop it there" in there["rm"].stderr
+    assert "does not run here; its record says that it is running" in there["wait"].stderr
+    assert "does not run here; 'experimenter ps' shows what does" in there["stop"].stderr
+    assert experimenter("rm", "-y", id_, cwd=tmp_path / "other").returncode == 0
+
+
 def test_a_dead_one_of_this_machine_can_go(three: Path) -> None:
     tag = sh("git tag --list 'exp_bare_*'").strip()
     sh(f"git cat-file tag {tag} | sed s/completed/running/ | git mktag | xargs git update-ref refs/tags/{tag}")

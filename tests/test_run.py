@@ -613,6 +613,14 @@ def test_the_pid_file_names_us_and_the_command(repo: Path) -> None:
     assert left_behind() == []
 
 
+@pytest.mark.parametrize("place", ["", ".git"])
+def test_a_results_file_that_is_a_folder_is_refused(repo: Path, place: str) -> None:
+    done = experimenter("run", "--results", place, "--", "true")
+
+    assert (done.returncode, tags()) == (125, [])
+    assert done.stderr == f"Error: --results: {place or '.'} is a directory; give a file\n"
+
+
 def test_only_the_newest_logs_are_kept(repo: Path) -> None:
     sh("git config experimenter.keepLogs 2; mkdir -p .git/experimenter/logs; touch .git/experimenter/logs/.nfs01")
     for number in range(4):

@@ -404,7 +404,7 @@ class TestErrors:
         failed = experimenter("run", "-n", "failed", "--", "false").stderr.split()[7].rstrip(";")
 
         for word, tag in (("done", tags()[0]), ("failed", failed)):
-            assert self.refused(word) == f"Error: {tag} does not run; 'experimenter ps' shows what does\n"
+            assert self.refused(word) == f"Error: {tag} does not run here; 'experimenter ps' shows what does\n"
 
     def test_an_unknown_one_with_the_nearest(self, repo: Path) -> None:
         id_ = detached("-n", "baseline", "--", "sleep", "1000")

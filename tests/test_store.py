@@ -8,7 +8,7 @@ import pytest
 from conftest import make_repo, sh
 from experimenter import names, store
 from experimenter.errors import ExperimenterError, NewerRecord, NotARecord, RefExists, RefMoved
-from experimenter.plumbing import Repo, find_repo
+from experimenter.plumbing import Repo, find_repo, tree_of
 from experimenter.record import Record
 
 AT = datetime(2026, 11, 23, 3, 19, 36, 123456, tzinfo=UTC)
@@ -129,9 +129,7 @@ class TestListing:
         def found(revision: str) -> list[str]:
             return [
                 experiment.tag
-                for experiment in store.listing(
-                    here, store.tag_objects(here, tree=store.tree_of(here, revision))
-                ).experiments
+                for experiment in store.listing(here, store.tag_objects(here, tree=tree_of(here, revision))).experiments
             ]
 
         assert found("HEAD") == found("main") == found(other.tag) == [other.tag]
@@ -195,7 +193,7 @@ class TestListing:
 @pytest.mark.parametrize("revision", ["nowhere", "", "--all", "HEAD:train.py", "HEAD..HEAD", "-h", "a b\x1b"])
 def test_what_is_no_revision_is_named(here: Repo, revision: str) -> None:
     with pytest.raises(ExperimenterError) as refused:
-        store.tree_of(here, revision)
+        tree_of(here, revision)
 
     assert refused.value.message.startswith(f"'{revision}' is no revision")
 

@@ -211,12 +211,16 @@ def options_of(
 ) -> "tuple[Options, Settings]":
     """Return what was asked of a run, and what the user has set."""
     from experimenter import names
+    from experimenter.errors import BadOption
     from experimenter.plumbing import config
     from experimenter.run import Options
     from experimenter.settings import Settings
+    from experimenter.text import visible
 
     if asked["name"] is not None:
         names.checked(asked["name"])
+    if results_file and results_file.is_dir():
+        raise BadOption(f"--results: {visible(str(results_file))} is a directory; give a file")
     settings = Settings.from_config(config(repo), max_file_size=max_file_size, grace=grace)
     if asked["push_to"]:
         from experimenter.remote import check_name

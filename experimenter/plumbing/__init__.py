@@ -10,11 +10,12 @@ from experimenter.plumbing.git import (
     find_repo,
     first_complaint,
     pager,
+    tree_of,
     update_ref,
     wants_colour,
 )
 
 __all__ = [
     "REF", "Repo", "config", "config_value", "delete_ref", "delete_refs", "find_repo",
-    "first_complaint", "pager", "update_ref", "wants_colour",
+    "first_complaint", "pager", "tree_of", "update_ref", "wants_colour",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experimenter import ahead
-from experimenter.errors import GitFailed, GitMissing, GitTooOld, NotAWorkTree, RefExists, RefMoved
+from experimenter.errors import ExperimenterError, GitFailed, GitMissing, GitTooOld, NotAWorkTree, RefExists, RefMoved
 from experimenter.text import quoted, visible
 
 OLDEST_GIT = (2, 30)
@@ -115,6 +115,15 @@ def find_repo(directory: Path) -> Repo:
         common_dir=Path(os.path.normpath(directory / os.fsdecode(common_dir))),
         prefix=prefix,
     )
+
+
+def tree_of(repo: Repo, revision: str) -> str:
+    """Return the tree of any revision that git accepts; raise ExperimenterError for one that it doesn't."""
+    try:
+        named = repo.git("rev-parse", "--verify", "--quiet", "--end-of-options", revision).decode().strip()
+        return repo.git("rev-parse", "--verify", "--quiet", f"{named}^{{tree}}").decode().strip()
+    except GitFailed as error:
+        raise ExperimenterError(f"'{revision}' is no revision that git knows here") from error
 
 
 def config(repo: Repo) -> dict[str, list[str]]:
