@@ -7,7 +7,7 @@ from typing import Any
 from experimenter.errors import BadKey
 from experimenter.query import unquoted
 from experimenter.record import KEYS
-from experimenter.storable import dumps
+from experimenter.storable import dotted, dumps
 from experimenter.store import Experiment
 
 _COMMA = re.compile(r",(?=(?:[^`]*`[^`]*`)*[^`]*$)")  # with none or pairs of backquotes behind it
@@ -17,9 +17,7 @@ Values = Mapping[str, Any]  # a record's values by their dotted keys, those that
 
 def values_of(experiment: Experiment) -> Values:
     """Return what an experiment's record holds under each dotted key, with `tag` and `id`."""
-    values: dict[str, Any] = {}
-    _fill(values, experiment.record.body, "")
-    return values | identity(experiment)
+    return dotted(experiment.record.body, has_objects=True) | identity(experiment)
 
 
 def identity(experiment: Experiment) -> dict[str, str]:
@@ -82,11 +80,3 @@ class Keys:
         known = {name.lower(): short for key, short in words.items() for name in (key, short)}
         close = get_close_matches(word.lower(), known, n=1)
         return known[close[0]] if close else ""
-
-
-def _fill(values: dict[str, Any], mapping: Mapping[str, Any], prefix: str) -> None:
-    for key, value in mapping.items():
-        place = prefix + key
-        values[place if place not in values else f"{prefix}`{key}`"] = value
-        if type(value) is dict:
-            _fill(values, value, f"{prefix}{key}.")

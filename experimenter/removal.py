@@ -36,14 +36,15 @@ def check(repo: Repo, experiment: Experiment) -> None:
     """Raise NotRemoved for an experiment that runs here, or as far as anybody here knows elsewhere."""
     if registry.is_alive(repo, experiment.tag):
         raise NotRemoved(f"{experiment.tag} runs; 'experimenter stop {experiment.id}' ends it")
-    is_ours = experiment.record.get("host") == host() and is_readable(repo)
-    if not experiment.is_finished and is_ours and Tree(tag=experiment.tag).members():
-        raise NotRemoved(f"{experiment.tag} runs, in another repository of this machine; stop it there")
-    if not experiment.is_finished and not is_ours:
+    if experiment.is_finished:
+        return
+    if experiment.record.get("host") != host() or not is_readable(repo):
         raise NotRemoved(
             f"{experiment.tag} is {experiment.status}, perhaps on another machine or by another user;"
             f" if it is not: git tag -d {experiment.tag}"
         )
+    if Tree(tag=experiment.tag).members():
+        raise NotRemoved(f"{experiment.tag} runs, in another repository of this machine; stop it there")
 
 
 def prunable(repo: Repo, *, without_results: bool, older_than: timedelta | None) -> list[Experiment]:

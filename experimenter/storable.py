@@ -235,17 +235,21 @@ def flattened(mapping: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any
             yield (key,), value
 
 
-def dotted(mapping: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping as a flat one with keys such as `model.depth`; one that is taken stands in backquotes."""
+def dotted(mapping: Mapping[str, Any], *, prefix: str = "", has_objects: bool = False) -> dict[str, Any]:
+    """Return a nested mapping as a flat one with keys such as `model.depth`; one that is taken stands in backquotes.
+
+    With `has_objects` also what is between is there: `model`, too.
+    """
     found: dict[str, Any] = {}
-    _fill(found, mapping, prefix)
+    _fill(found, mapping, prefix, has_objects)
     return found
 
 
-def _fill(found: dict[str, Any], mapping: Mapping[str, Any], prefix: str) -> None:
+def _fill(found: dict[str, Any], mapping: Mapping[str, Any], prefix: str, has_objects: bool) -> None:
     for key, value in mapping.items():
-        if value and isinstance(value, dict):
-            _fill(found, value, f"{prefix}{key}.")
-        else:
+        is_nested = value and isinstance(value, dict)
+        if has_objects or not is_nested:
             place = prefix + key
             found[place if place not in found else f"{prefix}`{key}`"] = value
+        if is_nested:
+            _fill(found, value, f"{prefix}{key}.", has_objects)

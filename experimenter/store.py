@@ -112,8 +112,7 @@ def tags(repo: Repo) -> list[str]:
 
 def tag_names(repo: Repo) -> list[str]:
     """Return the names of all tags that are called as those of experiments, in no order. Cheap."""
-    refs = repo.ask(ahead.NAMES).decode(errors="replace")
-    return [tag for tag in f"\n{refs.rstrip()}".split("\nrefs/tags/")[1:] if "/" not in tag]
+    return [tag for tag in _names(repo) if "/" not in tag]
 
 
 def by_age(tags: Iterable[str]) -> list[str]:
@@ -135,8 +134,12 @@ def tag_objects(repo: Repo, *, tree: str | None = None) -> dict[str, str]:
 
 def other_tags(repo: Repo) -> list[str]:
     """Return the tags whose names begin as those of experiments, but which cannot be any."""
-    refs = repo.git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").decode(errors="replace").splitlines()
-    return [tag for tag in refs if tag.startswith(names.PREFIX) and not names.is_tag(tag)]
+    return [tag for tag in _names(repo) if not names.is_tag(tag)]
+
+
+def _names(repo: Repo) -> list[str]:
+    refs = repo.ask(ahead.NAMES).decode(errors="replace")
+    return f"\n{refs.rstrip()}".split("\nrefs/tags/")[1:]
 
 
 def read(repo: Repo, tag: str) -> Experiment:

@@ -16,6 +16,7 @@ from experimenter.cells import Ended, Identities, Job, Plan, Progress, Source
 from experimenter.errors import CellTaken, ExperimenterError, Interrupted
 from experimenter.identity import user_and_date
 from experimenter.plumbing import Repo
+from experimenter.process import c_library
 from experimenter.run import Options, run
 from experimenter.settings import Settings
 from experimenter.signals import interruptible
@@ -98,8 +99,7 @@ def sweep(
         )  # fmt: skip
         # What every cell needs, and then has:
         user_and_date(repo)
-        import ctypes  # noqa: F401
-
+        c_library()
         ended_by = work.do()
         tags = known.done(set(cells.keys))
         found = [tags[key] for key in cells.keys if key in tags]

@@ -61,22 +61,21 @@ def stop_command(experiments: tuple[str, ...], everything: bool, grace: str | No
         _choose_all(repo, chosen)
     for word in experiments:
         _choose(repo, word, chosen)
-    stopped: list[Any] | None = [] if as_json else None
-    failed = chosen.failed
+    report = _Report(stopped=[] if as_json else None, failed=chosen.failed)
     try:
         for outcome in stop(repo, chosen.entries.values(), settings, grace_s=grace_s, keep=keep):
-            failed |= not _tell(outcome, _sentence, stopped)
+            report.tell(outcome, _sentence)
         if chosen.jobs:
             from experimenter.cluster import cancel
 
             for cancelled in cancel(repo, chosen.jobs, grace_s=grace_s, keep=keep):
-                failed |= not _tell(cancelled, _sentence_of_job, stopped)
+                report.tell(cancelled, _sentence_of_job)
         for sweep in chosen.sweeps:
-            failed |= not _tell(_ended(repo, sweep), _sentence_of_sweep, stopped)
+            report.tell(_ended(repo, sweep), _sentence_of_sweep)
     finally:
-        if stopped is not None:
-            print_json(stopped)
-    return 1 if failed else 0
+        if report.stopped is not None:
+            print_json(report.stopped)
+    return 1 if report.failed else 0
 
 
 @dataclass(slots=True)
@@ -155,18 +154,24 @@ def _ended(repo: Any, sweep: str) -> "_Sweep | NotStopped":
     return _Sweep(sweep)
 
 
-def _tell(outcome: Any, sentence: "Callable[[Any], str]", stopped: list[Any] | None) -> bool:
-    """Print how a stop ended, or add it to those that will be printed together; say whether it was one."""
-    from experimenter.errors import ExperimenterError
+@dataclass(slots=True)
+class _Report:
+    """How the stops ended: told one by one, or `stopped` together as JSON; `failed` if one was none."""
 
-    if isinstance(outcome, ExperimenterError):
-        show_error(outcome)
-        return False
-    if stopped is None:
-        click.echo(sentence(outcome))
-    else:
-        stopped.append(outcome.to_json())
-    return True
+    stopped: list[Any] | None
+    failed: bool
+
+    def tell(self, outcome: Any, sentence: "Callable[[Any], str]") -> None:
+        """Print how a stop ended, or keep it for the end."""
+        from experimenter.errors import ExperimenterError
+
+        if isinstance(outcome, ExperimenterError):
+            show_error(outcome)
+            self.failed = True
+        elif self.stopped is None:
+            click.echo(sentence(outcome))
+        else:
+            self.stopped.append(outcome.to_json())
 
 
 def _sentence_of_sweep(sweep: _Sweep) -> str:

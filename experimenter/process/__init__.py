@@ -17,7 +17,16 @@ from experimenter.process.looking import (
     sees_all_processes,
     usage_of,
 )
-from experimenter.process.starting import Child, Ending, TimedOut, adopt_orphans, answer_of, page, usage_of_ourselves
+from experimenter.process.starting import (
+    Child,
+    Ending,
+    TimedOut,
+    adopt_orphans,
+    answer_of,
+    c_library,
+    page,
+    usage_of_ourselves,
+)
 
 __all__ = [
     "Child",
@@ -32,6 +41,7 @@ __all__ = [
     "any_has_variable",
     "any_works_in",
     "boot_id",
+    "c_library",
     "cores",
     "has_variable",
     "host",

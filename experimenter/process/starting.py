@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from shutil import which
 from typing import Any, Self
@@ -111,9 +112,15 @@ class Child:
 def adopt_orphans() -> None:
     """Become the parent of each descendant whose own parent ends, where the system has that (Linux, prctl(2))."""
     if sys.platform == "linux":
-        import ctypes
+        c_library().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+@cache
+def c_library() -> Any:
+    """Return the system's C library; who forks often loads it before, rather than in each new process."""
+    import ctypes
+
+    return ctypes.CDLL(None)
 
 
 TimedOut = subprocess.TimeoutExpired
