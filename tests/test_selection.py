@@ -144,6 +144,13 @@ def test_one_is_shown_compared_and_removed_without_reading_others(repo: Path) ->
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_key_at_the_top_wins_over_a_shortened_one(repo: Path) -> None:
+    tags = add(repo, [{"parameters": {"status": "odd"}}, {"parameters": {"status": "completed"}, "status": "failed"}])
+
+    assert places(repo, tags, where="status == 'completed'") == [0]
+    assert places(repo, tags, where="parameters.status == 'completed'") == [1]
+
+
 def test_a_key_that_no_record_has_is_told(repo: Path, five: list[str]) -> None:
     done = experimenter("list", "--json", "--where", "accc > 0.1", "--sort", "lrr", cwd=repo)
 

@@ -191,6 +191,7 @@ def test_json_says_what_was_stopped_and_how(repo: Path, mark: str) -> None:
     assert [deaf_one["id"], kept["id"]] == ids
     assert (deaf_one["is_kept"], deaf_one["killed_after_s"]) == (False, 0.3)
     assert (kept["tag"], kept["is_kept"], kept["killed_after_s"]) == (*tags(), True, None)
+    assert experimenter("stop", "--all", "--json").stdout == "[]\n"
 
 
 def experiment_tag(done: "subprocess.CompletedProcess[str]") -> str:
