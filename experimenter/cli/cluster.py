@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from experimenter.cells import Identities, Plan, Source
     from experimenter.plumbing import Repo
+    from experimenter.submission import Work
 
 SLURM_OPTIONS = [
     click.option(
@@ -102,7 +103,7 @@ def submit_sweep(
     from experimenter import names, slurm
     from experimenter.cells import Identities
     from experimenter.cluster import while_waiting
-    from experimenter.submission import Asked, Work, code_state, reserve, submit
+    from experimenter.submission import Asked, code_state, reserve, submit
     from experimenter.sweeps import claiming, note_submission, wait_for_end
     from experimenter.text import counted
 
@@ -113,17 +114,13 @@ def submit_sweep(
     settle_leftovers(repo)
     code = code_state(repo, options, settings)
     known = Identities(repo=repo, plan=plan, tree=code["tree"])
-    works, keys, waiting = [], [], []
     with claiming(repo, known.sweep) as taken:
         cells = source(known)  # only now: what has just ended is either taken or done
-        while job := cells.next():
-            if job.key in taken:
-                waiting.append(taken[job.key])
-            else:
-                words, shown = plan.words(job.parameters), plan.shown(job.parameters)
-                works.append(Work(command=words, shown=shown, parameters=job.parameters))
-                keys.append(job.key)
-        reserved = reserve(repo, works, options, settings, asked, sweep=known.sweep, cells=keys) if works else None
+        works, waiting = _pending(plan, cells, taken)
+        reserved = None
+        if works:
+            made = list(works.values())
+            reserved = reserve(repo, made, options, settings, asked, sweep=known.sweep, cells=list(works))
     earlier = f", {cells.done:,} done already" if cells.done else ""
     counts = f"{counted(cells.total, 'cell')}{earlier}, {len(works):,} submitted"
     click.echo(f"Note: sweep {known.sweep}: {counts}", err=True)
@@ -139,6 +136,20 @@ def submit_sweep(
     status = wait_for_end(repo, known.sweep, meanwhile=while_waiting(repo, known.sweep))
     _print_end(repo, plan, known, cells.keys, printing)
     return status
+
+
+def _pending(plan: "Plan", cells: "Source", taken: "Mapping[str, str]") -> "tuple[dict[str, Work], list[str]]":
+    """Return what is to be submitted, by its cell, and the tags of cells that are on their way."""
+    from experimenter.submission import Work
+
+    works, waiting = {}, []
+    while job := cells.next():
+        if job.key in taken:
+            waiting.append(taken[job.key])
+        else:
+            words, shown = plan.words(job.parameters), plan.shown(job.parameters)
+            works[job.key] = Work(command=words, shown=shown, parameters=job.parameters)
+    return works, waiting
 
 
 def _print_end(
