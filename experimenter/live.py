@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from experimenter import __version__, environment, locks, names, registry, resul
 from experimenter.entry import Entry
 from experimenter.errors import BadResults, ExperimenterError, GitFailed, RefExists, RefMoved, StateUnwritable
 from experimenter.limits import Limits
+from experimenter.markers import MarkerLines
 from experimenter.plumbing import Repo
 from experimenter.process import host
 from experimenter.record import Record, timestamp
@@ -133,6 +135,13 @@ class Source:
 
     label: str
     read: Callable[[], bytes | None]
+
+
+def marker_sources(lines: MarkerLines) -> list[Source]:
+    """Return the results behind the markers in a command's output; warn of markers that do not begin their line."""
+    if lines.warning:
+        _log.warning("%s", lines.warning)
+    return [Source("a result in the output", partial(bytes, found)) for found in lines.found]
 
 
 def collect_results(entry: Entry, *sources: Source) -> dict[str, Any]:

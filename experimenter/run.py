@@ -12,10 +12,11 @@ from typing import Any
 
 from experimenter import live, names, store
 from experimenter.entry import Phase
+from experimenter.markers import MarkerLines
 from experimenter.plumbing import Repo
 from experimenter.process import Child, Ending
 from experimenter.relay import Log, Relay, Straight
-from experimenter.results import MarkerLines, ResultsFile, markers_in
+from experimenter.results import ResultsFile
 from experimenter.settings import Settings
 from experimenter.signals import Signals
 from experimenter.sweeps import Cell
@@ -146,8 +147,7 @@ def _execute(
     """Run the command to its end, its output passed on and logged."""
     entry = begun.entry
     file = ResultsFile.before(workplace.results_file) if workplace.results_file else None
-    markers: list[bytes] = []
-    lines = MarkerLines(markers.append)
+    lines = MarkerLines()
     log = Log(entry.state.log(entry.id))
     started_s = time.monotonic()
     with Straight(log) if on_start else Relay(log, on_stdout=lines.feed) as output:
@@ -163,17 +163,15 @@ def _execute(
             on_start(entry.id, log.descriptor)
         output.run(is_over=partial(_is_over, begun, child, signals), wake_fd=signals.wake_fd, pause_s=signals.pause_s)
         signals.hold()
-    lines.finish()
     for error in output.failures:
         _log.warning("output of the command was lost: %s", error.strerror)
     if log.failure:
         _log.warning("the log %s is cut short: %s", log.path, log.failure.strerror)
     assert child.ending
     wall_s = time.monotonic() - started_s
-    markers += markers_in(log.path) if on_start else []
-    found = [live.Source("a result on stdout", partial(bytes, marker)) for marker in markers]
-    if file:
-        found.insert(0, live.Source(visible(str(file.path)), file.read))
+    lines.finish()
+    found = [live.Source(visible(str(file.path)), file.read)] if file else []
+    found += live.marker_sources(MarkerLines.in_log(log.path) if on_start else lines)
     return _Ran(ending=child.ending, wall_s=wall_s, results=found)
 
 

@@ -2,15 +2,14 @@
 
 import logging
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 from experimenter import leftovers, live, locks, names, registry, store, sweeps
 from experimenter.entry import Entry, Phase
 from experimenter.errors import ExperimenterError
+from experimenter.markers import MarkerLines
 from experimenter.plumbing import Repo, config
 from experimenter.process import host
-from experimenter.results import markers_in
 from experimenter.settings import Settings
 from experimenter.state import StateFolder, ending_of
 from experimenter.text import visible
@@ -102,8 +101,7 @@ def _results(entry: Entry) -> dict[str, Any]:
     """Return what the command had written, in the order of a run."""
     file = entry.pid_file.results_file
     sources = [live.Source(visible(str(file.path)), file.read)] if file else []
-    markers = markers_in(entry.state.log(entry.id))
-    sources += [live.Source("a result in the log", partial(bytes, marker)) for marker in markers]
+    sources += live.marker_sources(MarkerLines.in_log(entry.state.log(entry.id)))
     return live.collect_results(entry, *sources)
 
 

@@ -124,7 +124,7 @@ def test_wait_returns_when_it_ends_also_from_elsewhere(repo: Path, tmp_path: Pat
 def test_a_result_behind_a_progress_bar_is_found(repo: Path) -> None:
     """The log has both streams in one, and a bar on stderr does not end its line."""
     script = """
-        printf '\\r 10%%\\r 50%%' >&2; echo 'EXPERIMENTER_RESULTS {"a": 1}'
+        printf ' 10%%\\r 50%%\\r' >&2; echo 'EXPERIMENTER_RESULTS {"a": 1}'
         echo 'x EXPERIMENTER_RESULTS {"a": "no marker line"}'; printf 'EXPERIMENTER_RESULTS {"b": 2}'
     """
     experimenter("wait", detached("--", "sh", "-c", script))

@@ -1,101 +1,15 @@
 import json
 import os
-import random
 import subprocess
 import sys
-import time
-from collections.abc import Iterable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from experimenter.errors import BadResults, NotStorable, StateUnwritable
-from experimenter.results import MARKER, MarkerLines, ResultsFile, merge_into, parse
+from experimenter.results import ResultsFile, merge_into, parse
 from experimenter.storable import storable
-
-
-def found_in(pieces: Iterable[bytes]) -> list[bytes]:
-    found: list[bytes] = []
-    lines = MarkerLines(found.append)
-    for piece in pieces:
-        lines.feed(piece)
-    lines.finish()
-    return found
-
-
-class TestMarkerLines:
-    @pytest.mark.parametrize(
-        ("stream", "expected"),
-        [
-            (b'EXPERIMENTER_RESULTS {"a": 1}\n', [b'{"a": 1}']),
-            (b"before\nEXPERIMENTER_RESULTS {}\r\nafter\n", [b"{}"]),
-            (b"EXPERIMENTER_RESULTS {}", [b"{}"]),
-            (b"EXPERIMENTER_RESULTS 1\nEXPERIMENTER_RESULTS 2\n\nEXPERIMENTER_RESULTS 3", [b"1", b"2", b"3"]),
-            (b"\n\n\nEXPERIMENTER_RESULTS \n", [b""]),
-            (b" EXPERIMENTER_RESULTS {}\nxEXPERIMENTER_RESULTS {}\n\rEXPERIMENTER_RESULTS {}\n", []),
-            (b"EXPERIMENTER_RESULTS\nEXPERIMENTER_RESULTS{}\nexperimenter_results {}\nEXPERIMENTER_RESULT", []),
-            (b"EXPERIMENTER_RESULTS EXPERIMENTER_RESULTS \xff\0", [b"EXPERIMENTER_RESULTS \xff\0"]),
-            (b"", []),
-        ],
-    )
-    def test_are_those_that_begin_with_the_marker(self, stream: bytes, expected: list[bytes]) -> None:
-        assert found_in([stream]) == expected
-        assert found_in(bytes([byte]) for byte in stream) == expected
-
-    @given(
-        st.lists(
-            st.sampled_from(
-                [MARKER, MARKER[:-1], MARKER[:1], b"EXP", b"\n", b"\r\n", b"\n\n", b" ", b"{}", b"\xff", b"x" * 40]
-            )
-        ).map(b"".join),
-        st.lists(st.integers(0, 200), max_size=12),
-    )
-    @settings(deadline=None)
-    @example(b"x\n" + MARKER + b"1\n" + MARKER + b"2\n", [2 + len(MARKER), 4])
-    def test_are_found_wherever_the_stream_is_cut(self, stream: bytes, cuts: list[int]) -> None:
-        places = [0, *sorted(cuts), len(stream)]
-        pieces = [stream[start:end] for start, end in pairwise(places)]
-        pieces.append(stream[sum(map(len, pieces)) :])
-        lines = [line.removeprefix(MARKER) for line in stream.split(b"\n") if line.startswith(MARKER)]
-
-        assert found_in(pieces) == [line.rstrip(b"\r") for line in lines]
-
-    def test_may_be_of_many_megabytes_in_small_pieces(self) -> None:
-        stream = b"noise\n" + MARKER + b"x" * 10_000_000 + b"\nnoise"
-
-        (found,) = found_in(stream[place : place + 4096] for place in range(0, len(stream), 4096))
-
-        assert len(found) == 10_000_000
-
-    def test_are_handed_on_as_soon_as_they_are_whole(self) -> None:
-        found: list[bytes] = []
-        lines = MarkerLines(found.append)
-
-        lines.feed(MARKER + b"1\n" + MARKER + b"2")
-
-        assert found == [b"1"]
-
-    def test_are_found_in_much_other_output(self) -> None:
-        noise = [random.Random(seed).randbytes(1_000_000) for seed in range(3)]
-
-        assert found_in([*noise, b"\n" + MARKER, b"1\n", *noise, b"x\n" * 500_000, b"\n" * 50_000, MARKER]) == [
-            b"1",
-            b"",
-        ]
-
-    @pytest.mark.parametrize("line", [b"\n", b"E\n", b"EXPERIMENTER\n"])
-    def test_short_lines_are_passed_over_as_fast_as_others(self, line: bytes) -> None:
-        def seconds(line: bytes) -> float:
-            stream = line * (1_000_000 // len(line))
-            start = time.process_time()
-            found_in([stream, stream])
-            return time.process_time() - start
-
-        assert seconds(line) < 50 * max(seconds(b"x" * len(line) + b"\n"), 0.001)
 
 
 class TestResultsFile:
