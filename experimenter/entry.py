@@ -206,6 +206,7 @@ class Entry:
             tag=self.tag,
             command=command,
             wrapper=wrapper if wrapper != command else None,
+            leader=self.pid_file.leader,
             is_settling=lambda: self.is_settling,
         )
 
@@ -216,7 +217,9 @@ class Entry:
         claiming it: as we look after writing, one of us two sees the other.
         """
         with translated(self.folder):
-            file = replace(self.pid_file, command=command, results_file=results_file)
+            parent = Identity.of(os.getppid())
+            leader = parent if parent != self.pid_file.wrapper else None
+            file = replace(self.pid_file, command=command, leader=leader, results_file=results_file)
             write_json(self.folder / "pid.json", file.to_json(), is_durable=False)
         if self.phase == Phase.ENDING:
             raise ExperimenterError(f"{self.tag} is being settled")

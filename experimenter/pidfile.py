@@ -14,7 +14,8 @@ from experimenter.state import read_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PidFile:
-    """What `pid.json` says. `words` are the command as in the record; `command` is its process, once it has one.
+    """What `pid.json` says. `words` are the command as in the record; `command` is its process, once it has one, and
+    `leader` the one that leads a session of its own for it.
 
     One that is a cell of a sweep has the sweep's id, and what tells the cell from all others; one on a
     cluster has its job's id.
@@ -32,6 +33,7 @@ class PidFile:
     cell: str | None = None
     job: str | None = None
     command: Identity | None = None
+    leader: Identity | None = None
     results_file: ResultsFile | None = None
 
     @classmethod
@@ -70,6 +72,7 @@ class PidFile:
                 cell=found.get("cell"),
                 job=found.get("job"),
                 command=_identity(found["pid"], found["start_time"]) if "pid" in found else None,
+                leader=_identity(found["leader_pid"], found["leader_start_time"]) if "leader_pid" in found else None,
                 results_file=file and ResultsFile(path=Path(file), stamp=stamp and tuple(stamp)),
             )
         except (KeyError, TypeError, ValueError):
@@ -87,6 +90,8 @@ class PidFile:
             "wrapper_start_time": self.wrapper.start_time,
             "pid": self.command and self.command.pid,
             "start_time": self.command and self.command.start_time,
+            "leader_pid": self.leader and self.leader.pid,
+            "leader_start_time": self.leader and self.leader.start_time,
             "command": list(self.words),
             "keep": self.keep,
             "grace_s": self.grace_s,

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from experimenter.process import Child
+
 _CHUNK_BYTES = 256 * 1024
 # No pipe and no terminal holds more, so reading as much after the command's end gets all that it wrote.
 _PIPE_BYTES = 1024 * 1024
@@ -25,16 +27,20 @@ Observer = Callable[[bytes], None]
 class Channel:
     """One stream of the command: a pseudo-terminal where ours is a terminal, else a pipe."""
 
-    def __init__(self, sink: int, observe: Observer) -> None:
+    def __init__(self, sink: int, observe: Observer, *, modes: list[Any] | None = None) -> None:
+        """Open it; a pseudo-terminal has the `modes` that are given (tcgetattr in termios(3)), else is raw."""
         self.sink = sink
         self.is_terminal = os.isatty(sink)
         self.source, self.command_end = os.openpty() if self.is_terminal else os.pipe()
         self.failure: OSError | None = None
         self._observe = observe
         os.set_blocking(self.source, False)
-        if self.is_terminal:
+        if modes is not None:
+            termios.tcsetattr(self.command_end, termios.TCSANOW, modes)
+        elif self.is_terminal:
             # The user's terminal makes \r\n of each \n itself; without this there would be \r\r\n.
             tty.setraw(self.command_end)
+        if self.is_terminal:
             self.copy_size()
         else:
             _enlarge(self.source)
@@ -76,7 +82,7 @@ class Channel:
         """Pass on what the command left behind when it ended, without waiting for others that hold the stream."""
         left = 2 * _PIPE_BYTES
         try:
-            while not self.failure and left > 0 and (count := self.transfer()):
+            while self.source >= 0 and not self.failure and left > 0 and (count := self.transfer()):
                 left -= count
         except BlockingIOError:
             return
@@ -130,10 +136,7 @@ class Log:
 
 
 class Relay:
-    """Carries a command's stdout and stderr while it runs; a context manager that opens and closes the channels.
-
-    `streams` are the descriptors for the command.
-    """
+    """Carries a command's stdout and stderr while it runs; a context manager that opens and closes the channels."""
 
     def __init__(self, log: Log, *, on_stdout: Observer) -> None:
         self._log = log
@@ -141,7 +144,6 @@ class Relay:
 
     def __enter__(self) -> Self:
         self._channels = (Channel(1, self._observe_stdout), Channel(2, self._log.write))
-        self.streams = {"stdout": self._channels[0].command_end, "stderr": self._channels[1].command_end}
         self._previous_winch: Any = None
         if any(channel.is_terminal for channel in self._channels):
             self._previous_winch = signal.signal(signal.SIGWINCH, self._resize)
@@ -155,6 +157,11 @@ class Relay:
         for channel in self._channels:
             channel.close()
         self._log.close()
+
+    def start(self, command: Sequence[str], **options: Any) -> Child:
+        """Start the command with its output coming here. Raises as Child.start does."""
+        stdout, stderr = (channel.command_end for channel in self._channels)
+        return Child.start(command, stdout=stdout, stderr=stderr, **options)
 
     def run(self, *, is_over: Callable[[], bool], wake_fd: int, pause_s: Callable[[], float | None]) -> None:
         """Carry output until `is_over`, which is asked whenever `wake_fd` is readable; then what is left of it.
@@ -175,8 +182,7 @@ class Relay:
                         selector.unregister(key.data.source)
                         key.data.close()
         for channel in self._channels:
-            if channel.source >= 0:
-                channel.drain()
+            channel.drain()
 
     @property
     def failures(self) -> list[OSError]:
@@ -204,12 +210,16 @@ class Straight:
 
     def __enter__(self) -> Self:
         self._nothing = os.open(os.devnull, os.O_RDONLY)
-        self.streams = {"stdin": self._nothing, "stdout": self._log.descriptor, "stderr": self._log.descriptor}
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._nothing)
         self._log.close()
+
+    def start(self, command: Sequence[str], **options: Any) -> Child:
+        """Start the command with its output going to the log. Raises as Child.start does."""
+        log = self._log.descriptor
+        return Child.start(command, stdin=self._nothing, stdout=log, stderr=log, **options)
 
     def run(self, *, is_over: Callable[[], bool], wake_fd: int, pause_s: Callable[[], float | None]) -> None:
         """Wait until `is_over`, as Relay.run does."""

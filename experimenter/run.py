@@ -14,12 +14,13 @@ from experimenter import live, names, store
 from experimenter.entry import Phase
 from experimenter.markers import MarkerLines
 from experimenter.plumbing import Repo
-from experimenter.process import Child, Ending
+from experimenter.process import Ending
 from experimenter.relay import Log, Relay, Straight
 from experimenter.results import ResultsFile
 from experimenter.settings import Settings
-from experimenter.signals import Signals
+from experimenter.signals import AnyChild, Signals
 from experimenter.sweeps import Cell
+from experimenter.terminal import OwnTerminal
 from experimenter.text import visible
 from experimenter.workplace import Workplace
 
@@ -150,14 +151,14 @@ def _execute(
     lines = MarkerLines()
     log = Log(entry.state.log(entry.id))
     started_s = time.monotonic()
-    with Straight(log) if on_start else Relay(log, on_stdout=lines.feed) as output:
+    with _output(log, lines, signals, is_in_background=on_start is not None) as output:
         child = signals.start(
+            output.start,
             command,
             tag=entry.tag,
             on_fork=partial(entry.save_command, results_file=file),
             env=workplace.env,
             cwd=workplace.directory,
-            **output.streams,
         )
         if on_start:
             on_start(entry.id, log.descriptor)
@@ -173,6 +174,17 @@ def _execute(
     found = [live.Source(visible(str(file.path)), file.read)] if file else []
     found += live.marker_sources(MarkerLines.in_log(log.path) if on_start else lines)
     return _Ran(ending=child.ending, wall_s=wall_s, results=found)
+
+
+def _output(
+    log: Log, lines: MarkerLines, signals: Signals, *, is_in_background: bool
+) -> Straight | OwnTerminal | Relay:
+    """Return what carries the command's output: into the log, and to our stdout and stderr."""
+    if is_in_background:
+        return Straight(log)
+    if OwnTerminal.is_possible():
+        return OwnTerminal(log, on_output=lines.feed, on_key=signals.typed)
+    return Relay(log, on_stdout=lines.feed)
 
 
 def _settle(begun: live.Live, ran: _Ran, workplace: Workplace, signals: Signals, options: Options) -> Outcome:
@@ -213,7 +225,7 @@ def _is_requeued(begun: live.Live, options: Options) -> bool:
     return slurm.is_requeued(partial(queued.put_back, begun))
 
 
-def _is_over(begun: live.Live, child: Child, signals: Signals) -> bool:
+def _is_over(begun: live.Live, child: AnyChild, signals: Signals) -> bool:
     """Say whether the command has ended, and with it the run.
 
     While somebody stops it, the run is over only when the whole tree has gone: no git of ours should meet the killing.

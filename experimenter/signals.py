@@ -6,14 +6,16 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Self
 
 from experimenter.errors import Interrupted
-from experimenter.process import Child, Ending, Identity, adopt_orphans
+from experimenter.process import Child, Ending, Identity, SessionChild, adopt_orphans
 from experimenter.tree import Tree
 from experimenter.witness import Witness
+
+AnyChild = Child | SessionChild
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -32,7 +34,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.received: list[int] = []
-        self._child: Child | None = None
+        self._child: AnyChild | None = None
         self._tree: Tree | None = None
         self._is_starting = False
         self._previous: dict[int, Any] = {}
@@ -59,12 +61,13 @@ class Signals:
         os.close(self._wake_end)
         self._witness.close()
 
-    def start(self, command: Sequence[str], *, tag: str, **options: Any) -> Child:
-        """Start the command of an experiment as Child.start does; signals that arrive meanwhile reach it then."""
+    def start(self, start: Callable[..., AnyChild], command: Sequence[str], *, tag: str, **options: Any) -> AnyChild:
+        """Start the command of an experiment by `start`; signals that arrive meanwhile reach it then."""
         self._is_starting = True
         adopt_orphans()
-        child = Child.start(command, **options)
-        self._tree = Tree(tag=tag, command=child.identity, wrapper=Identity.of(os.getpid()))
+        child = start(command, **options)
+        wrapper = Identity.of(os.getpid())
+        self._tree = Tree(tag=tag, command=child.identity, wrapper=wrapper, leader=child.leader)
         self._child = child
         for signum in self.received:
             child.send(signum)
@@ -74,6 +77,20 @@ class Signals:
     def has_started(self) -> bool:
         """Whether there ever was a command."""
         return self._tree is not None
+
+    def typed(self, signum: int) -> None:
+        """Take note of a signal that a key has sent to the command on its own terminal; a second Ctrl-C kills.
+
+        The group that we are in, such as a shell with a loop, gets it as from the terminal that it has with us.
+        """
+        is_second = signum == signal.SIGINT and self.interrupted
+        self.received.append(signum)
+        ours = signal.signal(signum, signal.SIG_IGN)
+        os.killpg(0, signum)
+        signal.signal(signum, ours)
+        self._witness.saw(signum)
+        if is_second:
+            self.kill_tree()
 
     def kill_tree(self) -> None:
         """Kill the command and all that it has started."""

@@ -21,13 +21,15 @@ class Tree:
 
     Known by descent from the command, or from the wrapper that adopts orphans (not the wrapper itself); by the
     experiment's tag in the environment that they were started with (by that alone where there is no `command`); and by
-    having been seen in the tree before. This process, which may itself be in the tree, and its children are left out.
+    having been seen in the tree before. This process, which may itself be in the tree, and its children are left out,
+    and so is the `leader` of a session of the command's own, which reports how that ends.
     Once `is_settling`, the wrapper's children are git at work, and nobody is in the tree.
     """
 
     tag: str
     command: Identity | None = None
     wrapper: Identity | None = None
+    leader: Identity | None = None
     is_settling: Callable[[], bool] = lambda: False
     _seen: dict[Identity, bool] = field(default_factory=dict)
 
@@ -98,7 +100,7 @@ class Tree:
 
     def _is_descendant(self, one: Sighting) -> bool:
         """Say whether a process is in the tree, itself or by a parent that was."""
-        if os.getpid() in (one.identity.pid, one.parent) or one.identity == self.wrapper:
+        if os.getpid() in (one.identity.pid, one.parent) or one.identity in (self.wrapper, self.leader):
             return False
         return self._is_root(one) or any(is_member and who.pid == one.parent for who, is_member in self._seen.items())
 
@@ -115,7 +117,7 @@ class Tree:
 
     def _is_child_of_wrapper(self, one: Sighting) -> bool:
         """Say whether it came from the command; the wrapper may have had children before, of a shell that became it."""
-        if not (self.command and self.wrapper and one.parent == self.wrapper.pid):
+        if not (self.command and self.wrapper and one.parent == self.wrapper.pid) or one.identity == self.leader:
             return False
         return one.identity.start_time >= self.command.start_time and self.wrapper.is_alive
 

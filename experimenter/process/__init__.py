@@ -17,6 +17,7 @@ from experimenter.process.looking import (
     sees_all_processes,
     usage_of,
 )
+from experimenter.process.session import SessionChild, start_in_session
 from experimenter.process.starting import (
     Child,
     Ending,
@@ -32,6 +33,7 @@ __all__ = [
     "Child",
     "Ending",
     "Identity",
+    "SessionChild",
     "Sighting",
     "TimedOut",
     "Usage",
@@ -50,6 +52,7 @@ __all__ = [
     "pid_namespace",
     "pids",
     "sees_all_processes",
+    "start_in_session",
     "usage_of",
     "usage_of_ourselves",
 ]

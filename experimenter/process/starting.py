@@ -38,6 +38,8 @@ class Ending:
 class Child:
     """A command that was started by us."""
 
+    leader: Identity | None = None  # of a session of its own, if it has one
+
     def __init__(self, popen: subprocess.Popen[bytes]) -> None:
         self._popen = popen
         self.identity = Identity.of(popen.pid)
@@ -86,11 +88,11 @@ class Child:
         Orphans that came to us (see `adopt_orphans`) are reaped meanwhile.
         """
         with contextlib.suppress(ChildProcessError):
-            while reaped := _reap():
+            while reaped := reap():
                 pid, status, usage = reaped
                 if pid == self._popen.pid:
                     self._popen.returncode = os.waitstatus_to_exitcode(status)
-                    self.ending = _ending(self._popen.returncode, usage)
+                    self.ending = ending_of_command(self._popen.returncode, usage)
         return self.ending is not None
 
     @property
@@ -162,7 +164,8 @@ def usage_of_ourselves() -> Ending:
     return Ending(exit_code=0, cpu_s=cpu_s, max_rss_bytes=own.ru_maxrss * _RSS_UNIT_BYTES)
 
 
-def _ending(returncode: int, usage: resource.struct_rusage) -> Ending:
+def ending_of_command(returncode: int, usage: resource.struct_rusage) -> Ending:
+    """Return how a command ended; `returncode` is negative after a signal, as of subprocess.Popen."""
     signum = -returncode if returncode < 0 else None
     return Ending(
         exit_code=128 + signum if signum else returncode,
@@ -194,7 +197,7 @@ def _start_failure(program: str, error: OSError, directory: Path | None) -> Comm
     return CommandNotExecutable(f"cannot execute '{shown}': {reason}")
 
 
-def _reap() -> tuple[int, int, resource.struct_rusage] | None:
+def reap() -> tuple[int, int, resource.struct_rusage] | None:
     """Wait for a child that has ended, and say how; nothing if none has. Raises ChildProcessError without children."""
     reaped = os.wait4(-1, os.WNOHANG)
     return reaped if reaped[0] else None
