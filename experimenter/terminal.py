@@ -14,6 +14,7 @@ from experimenter.process import Identity, SessionChild, start_in_session
 from experimenter.relay import Channel, Log, Observer
 
 _CHUNK_BYTES = 64 * 1024
+_MOST_AT_ONCE = 16  # pieces of output, of which a terminal holds 4 KiB, between looks at what is typed
 _LOOK_AGAIN_S = 0.2  # whether we have come to the foreground, where we are not
 _CC, _LFLAG = 6, 3  # places in what termios.tcgetattr returns
 _DISABLED = b"\0" if sys.platform == "linux" else b"\xff"  # _POSIX_VDISABLE: no key
@@ -36,6 +37,7 @@ class OwnTerminal:
         self._on_output = on_output
         self._on_key = on_key
         self._child: SessionChild | None = None
+        self._heeded: tuple[bool, ...] = ()
         self._typed = b""  # and not yet taken by the command's terminal
         self._perhaps_ended_by: set[int] = set()
         self._is_asked_to_stop = self._was_continued = self._has_hung_up = False
@@ -92,8 +94,7 @@ class OwnTerminal:
             self._heed(child.reports, selectors.EVENT_READ, self._read_reports)
             while not is_over():
                 self._look_at_the_foreground()
-                self._heed(channel.source, self._events_of_channel(), self._pass)
-                self._heed(self._users, selectors.EVENT_READ if self._is_listening else 0, self._listen)
+                self._heed_streams()
                 for key, _ in self._selector.select(self._pause_s(pause_s())):
                     key.data()
         channel.drain()
@@ -101,20 +102,25 @@ class OwnTerminal:
         if child.ending.signum in self._perhaps_ended_by:
             self._on_key(child.ending.signum)
 
+    def _heed_streams(self) -> None:
+        """Wait for output, for what is typed, and for place for it, as far as there is something to do with them."""
+        has_channel, has_typed = self._channel.source >= 0, bool(self._typed)
+        heeded = has_channel, has_typed, self._is_listening
+        if heeded != self._heeded:
+            self._heeded = heeded
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if has_typed else 0)
+            self._heed(self._channel.source, events if has_channel else 0, self._pass)
+            self._heed(self._users, selectors.EVENT_READ if self._is_listening else 0, self._listen)
+
     def _heed(self, descriptor: int, events: int, act: Callable[[], object]) -> None:
         """Let `act` be called at these events of a descriptor from now on; at none where there are none."""
         known = self._selector.get_map().get(descriptor) if descriptor >= 0 else None
-        if known and not events:
-            self._selector.unregister(descriptor)
-        elif known and known.events != events:
+        if known and events:
             self._selector.modify(descriptor, events, act)
-        elif not known and events:
+        elif known:
+            self._selector.unregister(descriptor)
+        elif events:
             self._selector.register(descriptor, events, act)
-
-    def _events_of_channel(self) -> int:
-        if self._channel.source < 0:
-            return 0
-        return selectors.EVENT_READ | (selectors.EVENT_WRITE if self._typed else 0)
 
     @property
     def _is_listening(self) -> bool:
@@ -137,10 +143,13 @@ class OwnTerminal:
 
     def _pass(self) -> None:
         """Pass on what the command shows, and what was typed."""
-        self._type()
+        if self._typed:
+            self._type()
         try:
-            if not self._channel.transfer():
-                self._hang_up()
+            for _ in range(_MOST_AT_ONCE):
+                if not self._channel.transfer():
+                    self._hang_up()
+                    return
         except BlockingIOError:
             return
 
