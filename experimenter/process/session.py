@@ -9,7 +9,7 @@ import json
 import os
 import select
 import signal
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from experimenter import errors
@@ -30,14 +30,17 @@ class SessionChild:
         self.stopped_by: int | None = None
         self._life = life  # the leader knows by its closing that we have died
         self.leader = Identity.of(leader)
-        with os.fdopen(os.dup(reports), "rb") as file:
-            first = json.loads(file.readline() or "{}")
+        told = b""
+        while not told.endswith(b"\n") and (piece := os.read(reports, _LONGEST_REPORTS)):
+            told += piece
         os.set_blocking(reports, False)
+        first, *others = map(json.loads, told.splitlines() or [b"{}"])
         if "pid" not in first:
             self.close()
             kind = getattr(errors, first.get("error", ""), CommandNotExecutable)
             raise kind(first.get("message", "the leader of the command's session was killed"))
         self.identity = Identity(**first)
+        self._take(others)
 
     is_in_our_group = False
 
@@ -77,12 +80,15 @@ class SessionChild:
             told = os.read(self.reports, _LONGEST_REPORTS)
         except BlockingIOError:
             return True
-        for report in map(json.loads, filter(None, told.split(b"\n"))):
+        self._take(map(json.loads, told.splitlines()))
+        return bool(told)
+
+    def _take(self, reports: Iterable[Mapping[str, Any]]) -> None:
+        for report in reports:
             if "stopped" in report:
                 self.stopped_by = report["stopped"]
             else:
                 self.ending = Ending(**report)
-        return bool(told)
 
 
 def start_in_session(
