@@ -15,6 +15,7 @@ from experimenter.errors import BadParameters
 from experimenter.params import assigned, from_file, from_word, nested
 from experimenter.storable import dumps, is_secret, merged, public
 from experimenter.text import columns_of, visible
+from experimenter.written import Written
 
 _CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*\((.*)\)\s*", re.DOTALL)
 _FUNCTIONS = ("choice", "range", "interval", "log")
@@ -124,7 +125,9 @@ def _check(axis: Axis) -> None:
         return
     (shown, count), *_ = Counter(map(dumps, axis.values)).most_common(1)
     if count > 1:
-        raise BadParameters(f"the grid has the value {visible(shown)} of {visible(axis.key)} twice")
+        twice = f"the grid has the value {visible(shown)} of {visible(axis.key)} twice"
+        is_text = any(isinstance(value, Written) and dumps(value) == shown for value in axis.values)
+        raise BadParameters(f"{twice}{'; a text that looks like a number stands in quotes' if is_text else ''}")
     recorded = {dumps(public({axis.path[-1]: value})) for value in axis.values}
     if len(recorded) < len(axis.values):
         raise BadParameters(
@@ -155,6 +158,8 @@ def _read(path: tuple[str, ...], text: str, before: str) -> Axis:
         reader.fail(f"{name}(a,b) takes two numbers, the smaller one first", start)
     if name == "log" and numbers[0] <= 0:
         reader.fail("log(a,b) takes numbers above 0", parts[0][0])
+    if not all(map(_is_float, numbers)):
+        reader.fail("a float can hold no such number", start)
     low, high = (_plain(number, is_whole=all(map(_is_whole, numbers))) for number in numbers)
     if not math.isfinite(high - low):
         reader.fail("these numbers are too large", start)
@@ -181,6 +186,8 @@ def _range(
     if count > _LONGEST_RANGE:
         reader.fail(f"this range has more than {_LONGEST_RANGE:,} values", parts[0][0])
     is_whole = all(map(_is_whole, numbers))
+    if not is_whole and not all(map(_is_float, (start, start + (count - 1) * step))):
+        reader.fail("these numbers are too large", parts[0][0])
     values = [_plain(start + place * step, is_whole=is_whole) for place in range(count)]
     return Values(path=path, values=values, is_range=True)
 
@@ -188,6 +195,11 @@ def _range(
 def _is_whole(number: Decimal) -> bool:
     """Say whether a number was written as a whole one: 1, not 1.0 or 1e3."""
     return number.as_tuple().exponent == 0
+
+
+def _is_float(number: Decimal) -> bool:
+    """Say whether a float can hold a number; another would become infinite, or 0."""
+    return math.isfinite(float(number)) and bool(float(number)) == bool(number)
 
 
 def _plain(number: Decimal, *, is_whole: bool) -> Number:

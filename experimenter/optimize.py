@@ -263,7 +263,9 @@ def _distributions(axes: Sequence[Axis]) -> "dict[str, optuna.distributions.Base
 
 
 def _choice(value: Any) -> Any:
-    """Return a value as Optuna takes it: a list or a mapping as its JSON."""
+    """Return a value as Optuna takes it: a list or a mapping as its JSON, a number without its text."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if isinstance(value, float) else int(value)
     return dumps(value) if isinstance(value, list | dict) else value
 
 

@@ -11,6 +11,7 @@ import yaml
 from experimenter.errors import BadParameters, NotStorable
 from experimenter.storable import merged, storable
 from experimenter.text import visible
+from experimenter.written import fraction, written
 
 _YAML = "tag:yaml.org,2002:"
 _AT_END = (yaml.StreamEndToken, yaml.DocumentEndToken, yaml.BlockEndToken)  # which comments are in front of
@@ -71,22 +72,29 @@ def _text(text: str) -> str:
         return text
 
 
+def _whole(text: str) -> float:
+    return written(int(text, 0 if text[:2] in ("0o", "0x") else 10), text)
+
+
+def _fraction(text: str) -> float | str:
+    if text.lower().endswith(("inf", "nan")):
+        return float(text.replace(".", ""))
+    number = fraction(text)
+    return number if isinstance(number, str) else written(number, text)
+
+
 # https://yaml.org/spec/1.2.2/#103-core-schema, with the merge key `<<` that configuration files are fond of.
 _CoreLoader.add_implicit_resolver(f"{_YAML}null", re.compile("(?:~|null|Null|NULL|)$"), [*"~nN", ""])
 _CoreLoader.add_implicit_resolver(f"{_YAML}merge", re.compile("<<$"), ["<"])
 _scalar("str", r"[\s\S]*", "", _text)
 _scalar("bool", "true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true")
-_scalar(
-    "int",
-    "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
-    "-+0123456789",
-    lambda text: int(text, 0 if text[:2] in ("0o", "0x") else 10),
-)
+# Other than there, digits with a leading zero are text: `007` and `01` name something.
+_scalar("int", "[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789", _whole)
 _scalar(
     "float",
-    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
     "-+.0123456789",
-    lambda text: float(re.sub(r"\.(?=[in])", "", text.lower())),
+    _fraction,
 )
 
 
@@ -175,7 +183,7 @@ def _json(text: str, source: str) -> Any:
         return mapping
 
     try:
-        return storable(json.loads(text, object_pairs_hook=unique))
+        return storable(json.loads(text, object_pairs_hook=unique, parse_int=_whole, parse_float=_fraction))
     except json.JSONDecodeError as error:
         raise BadParameters(f"{source}, line {error.lineno}, column {error.colno}: {error.msg}") from error
     except (ValueError, NotStorable, RecursionError) as error:

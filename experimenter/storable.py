@@ -12,6 +12,7 @@ from typing import Any
 
 from experimenter.errors import NotStorable
 from experimenter.text import encodable, escaped_json, visible
+from experimenter.written import Written, fraction
 
 REDACTED = "<redacted>"
 _DEEPEST = 200
@@ -43,6 +44,7 @@ def _finite(number: float) -> float | str:
 _SCALARS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     ((type(None), bool), lambda value: value),
     (str, lambda value: encodable(str(value))),
+    (Written, lambda value: value),
     (int, int),
     (float, lambda value: _finite(float(value))),
     ((datetime.date, datetime.time), lambda value: value.isoformat()),
@@ -140,7 +142,8 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
 def loads(document: str | bytes) -> Any:
     """Return what a JSON document holds, with NaN and the infinities as the strings that stand for them.
 
-    Raises ValueError (or its UnicodeDecodeError) for what is not JSON or not UTF-8.
+    A number that no float can hold is the text that it was written as. Raises ValueError (or its UnicodeDecodeError)
+    for what is not JSON or not UTF-8.
     """
     text = document.decode().removeprefix("\ufeff") if isinstance(document, bytes) else document
     try:
@@ -149,12 +152,7 @@ def loads(document: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def _parsed(text: str) -> float | str:
-    number = float(text)
-    return number if math.isfinite(number) else _finite(number)  # as most are, and this is quick
-
-
-_DECODER = json.JSONDecoder(parse_constant=str, parse_float=_parsed)
+_DECODER = json.JSONDecoder(parse_constant=str, parse_float=fraction)
 
 
 def is_secret(key: str) -> bool:

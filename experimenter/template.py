@@ -7,6 +7,7 @@ from typing import Any
 from experimenter.errors import BadTemplate
 from experimenter.storable import dumps, flattened, redacted
 from experimenter.text import visible
+from experimenter.written import Written
 
 _PIECE = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<key>[^{}]*)\}|(?P<odd>[{}])")
 
@@ -53,6 +54,6 @@ def _value(key: str, word: str, parameters: Mapping[str, Any]) -> Any:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | Written):
+        return str(value)
     return "" if value is None else dumps(value)

@@ -36,6 +36,8 @@ def values(text: str) -> list[Any]:
         ("{a: 1, b: 2},{a: 3}", [{"a": 1, "b": 2}, {"a": 3}]),
         ("true,null,1,1.0,'1'", [True, None, 1, 1.0, "1"]),
         ("'f(x)',g", ["f(x)", "g"]),
+        ("695e0514,12e99999", ["695e0514", "12e99999"]),
+        ("choice(01,1)", ["01", 1]),
         ("''", [""]),
     ],
 )
@@ -63,6 +65,8 @@ def test_values_are_written_as_in_hydra(text: str, expected: list[Any]) -> None:
         ("1,{a: 1", "'{' is not closed", "{a: 1"),
         ("1,a: b: c", "mapping values are not allowed", "a: b: c"),
         ("interval(2,1)", "interval(a,b) takes two numbers", "2,1)"),
+        ("range(1e400,3e400,1e400)", "these numbers are too large", "1e400,3e400,1e400)"),
+        ("interval(1e-400,1.0)", "a float can hold no such number", "1e-400,1.0)"),
         ("log(0,1)", "log(a,b) takes numbers above 0", "0,1)"),
     ],
 )
@@ -74,6 +78,15 @@ def test_a_mistake_is_shown_at_its_place(text: str, reason: str, place: str) -> 
     assert reason in raised.value.message
     assert shown == f"-p x={text}"
     assert shown[caret.index("^") :].startswith(place)
+
+
+def test_values_that_are_one_number_are_refused_with_the_way_to_have_text() -> None:
+    with pytest.raises(
+        BadParameters, match=r"the value 3\.1 of x twice; a text that looks like a number stands in quotes"
+    ):
+        values("3.1,3.10")
+
+    assert values("'3.1','3.10'") == ["3.1", "3.10"]
 
 
 @pytest.mark.parametrize("text", ["x=", "=1,2", "x", "x..y=1", "x=1,1", "x='a',a", "api_key=a,b", "db.password=a,b"])

@@ -8,7 +8,7 @@ import experimenter
 
 HOUSE = Path(experimenter.__file__).parent
 LEVELS = [
-    {"ahead", "text"},
+    {"ahead", "text", "written"},
     {"errors", "layout"},
     {
         "detach",

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from experimenter.environment import of_parameters
 from experimenter.errors import BadParameters
 from experimenter.params import collect
+from experimenter.template import filled
 
 
 @pytest.fixture
@@ -36,12 +38,15 @@ def refusal(files: list[Path], assignments: list[str]) -> str:
         *[(text, True) for text in ("true", "True", "TRUE", "!!bool true")],
         *[(text, False) for text in ("false", "False", "FALSE")],
         *[(text, text) for text in ("yes", "no", "on", "off", "y", "n", "Yes", "NO", "On", "OFF", "tRUE", "nULL", "none")],
-        *[("0", 0), ("-19", -19), ("+12", 12), ("007", 7), ("0o17", 15), ("0x1F", 31), ("9" * 40, int("9" * 40))],
+        *[("0", 0), ("-19", -19), ("+12", 12), ("0o17", 15), ("0x1F", 31), ("9" * 40, int("9" * 40))],
         *[(text, text) for text in ("0b11", "1_000", "12:30", "1:30:00", "-0x1f", "0o8", "0xg", "1,000", "1e", "1 2", "٣")],
         *[("1e-3", 0.001), ("1E3", 1000.0), ("+1e+3", 1000.0), ("-.5", -0.5), ("1.", 1.0), ("0.", 0.0), ("1.5e300", 1.5e300)],
         *[(text, text) for text in (".", "+", "+.", "1.2.3", ".e3", "e3", "inf", "nan", "-.nan", "Infinity", "NaN.")],
         *[(".inf", "Infinity"), ("+.Inf", "Infinity"), ("-.INF", "-Infinity"), (".nan", "NaN"), (".NaN", "NaN")],
-        *[("1e999", "Infinity"), ("-1e999", "-Infinity")],
+        *[(text, text) for text in ("695e0514", "12e99999", "1e400", "-1e400", "+1E999", "1e-400", "-0.5e-9999", "9" * 400 + ".5")],
+        *[(text, text) for text in ("007", "01", "-01", "+007", "00", "-00", "00.5", "01.50", "01e5", "08", "0123456789")],
+        *[("0", 0), ("-0", 0), ("0.0", 0.0), ("-0.0", -0.0), ("0e999", 0.0), ("0.10", 0.1), ("1e05", 1e5), ("0x0F", 15)],
+        *[("3.10", 3.1), ("1e308", 1e308), ("5e-324", 5e-324), ("9" * 400, int("9" * 400)), ("[007, 1e400, 1]", ["007", "1e400", 1])],
         *[(text, text) for text in ("2026-01-01", "2026-01-01T00:00:00Z", "a=b", "a.b", "=", "<", "größe 🎉", "C:\\x")],
         *[("'1'", "1"), ('"true"', "true"), ('"\\u00fc\\n"', "ü\n"), ("'it''s'", "it's"), ("!!str 1", "1"), ("!!int '1'", 1)],
         *[("[1, a, ~, [2.0]]", [1, "a", None, [2.0]]), ("[]", []), ("{}", {}), ("{a: {b: 1}}", {"a": {"b": 1}})],
@@ -99,6 +104,30 @@ def test_an_assignment_of_another_form_is_shown_the_form(text: str) -> None:
 )  # fmt: skip
 def test_a_value_that_cannot_be_read_is_named_with_its_assignment(value: str) -> None:
     assert refusal([], ["good=1", f"model.x={value}"]).startswith("-p model.x=")
+
+
+def test_json_keeps_what_no_float_can_hold_as_text(write: Any) -> None:
+    path = write("a.json", '{"rev": 695e0514, "low": [-1e400, 1e-400], "zero": 0e999, "py": 3.10, "text": "007"}')
+
+    assert collect([path], []) == {
+        "rev": "695e0514", "low": ["-1e400", "1e-400"], "zero": 0.0, "py": 3.1, "text": "007",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        *[(text, text) for text in ("3.10", "1.0", "+1", ".5", "5.", "0x1F", "0o17", "-0", "12345e6", "1234e56", "1E3")],
+        *[(text, text) for text in ("0.1000000000000000055511151231257827", "123456789012345678.5", "12345678901234567890")],
+        *[("1e-3", "0.001"), ("0.001", "0.001"), ("-2E-2", "-0.02"), ("'3.10'", "3.10"), ("TRUE", "true"), ("~", "")],
+    ],
+)  # fmt: skip
+def test_a_number_is_given_to_the_command_as_it_was_written(write: Any, text: str, shown: str) -> None:
+    parameters = collect([write("a.yaml", f"file: {text}\n")], [f"word={text}"])
+
+    variables, _ = of_parameters(parameters)
+    assert (variables["EXPERIMENTER_PARAM_FILE"], variables["EXPERIMENTER_PARAM_WORD"]) == (shown, shown)
+    assert filled(["{file}", "{word}"], parameters) == [shown, shown]
 
 
 def test_a_value_that_is_not_utf8_is_shown_as_git_quotes_it() -> None:

@@ -381,3 +381,15 @@ def test_a_forged_directory_is_refused(trained: Path, change: str) -> None:
 
     assert (done.returncode, done.stdout) == (125, "")
     assert "outside of the work tree" in done.stderr
+
+
+def test_the_text_of_a_value_stays_through_record_and_rerun(repo: Path) -> None:
+    printed = 'printf "%s %s" "$EXPERIMENTER_PARAM_REV" "$EXPERIMENTER_PARAM_SUB"'
+    given = ("-p", "rev=695e0514", "-p", "sub=01")
+    first = experimenter("run", "-n", "a", *given, "--", "sh", "-c", printed)
+    again = experimenter("rerun", "a", "-n", "b")
+
+    assert (first.stdout, again.stdout) == ("695e0514 01", "695e0514 01")
+    assert record(tag_of("b"))["parameters"] == {"rev": "695e0514", "sub": "01"}
+    found = experimenter("list", "--json", "--where", "rev == '695e0514' and sub == '01'")
+    assert [one["name"] for one in json.loads(found.stdout)] == ["a", "b"]

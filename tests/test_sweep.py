@@ -166,6 +166,18 @@ class TestGrid:
         logs = [experimenter("logs", one["id"]).stdout for one in records()]
         assert logs == ["--lr=0.1 {x} hush\n", "--lr=0.001 {x} hush\n"]
 
+    def test_the_text_of_a_value_reaches_its_cell_and_counts_when_it_resumes(self, repo: Path) -> None:
+        line = ("-j", "1", "-p", "rev=695e0514,12e99999", "-p", "py=3.9,3.10", "--template")
+        command = ("sh", "-c", "echo {rev} {py} $EXPERIMENTER_PARAM_REV $EXPERIMENTER_PARAM_PY")
+        done, again = sweep(*line, command=command), sweep(*line, command=command)
+
+        assert (done.returncode, again.returncode) == (0, 0), done.stderr
+        assert [one["parameters"] for one in records()] == [
+            {"rev": rev, "py": py} for rev in ("695e0514", "12e99999") for py in (3.9, 3.1)
+        ]
+        logs = [experimenter("logs", one["id"]).stdout for one in records()]
+        assert logs == [f"{rev} {py} {rev} {py}\n" for rev in ("695e0514", "12e99999") for py in ("3.9", "3.10")]
+
     @pytest.mark.parametrize("grid", ["a=http://u:p@h/x,http://v:q@h/x", "a={password: x},{password: y}"])
     def test_values_that_records_do_not_tell_apart_are_refused(self, repo: Path, grid: str) -> None:
         done = sweep("-p", grid, command=("true",))

@@ -13,6 +13,7 @@ from experimenter.query import MISSING, as_number
 from experimenter.record import KEYS
 from experimenter.storable import dumps
 from experimenter.text import columns_of, visible
+from experimenter.written import Written
 
 AGO = "started, as an age"  # the key of a column that is no key of records
 _HEADINGS = {AGO: "AGO", "code.commit": "CODE"}  # of the others it is the key
@@ -74,14 +75,14 @@ def lines_of(mapping: Mapping[str, Any]) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """Return a value as one visible line: text as it is, anything else as JSON."""
+    """Return a value as one visible line: text as it is, a number as it was given, anything else as JSON."""
     if value is None:
         return ""
     if type(value) is int or (type(value) is float and math.isfinite(value)):
         return repr(value)
     if type(value) is float:
         return rounded([value])[0]
-    return visible(value) if isinstance(value, str) else visible(dumps(value))
+    return visible(str(value)) if isinstance(value, str | Written) else visible(dumps(value))
 
 
 def _moment(started: Any) -> datetime | None:
