@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from experimenter.errors import BadParameters
-from experimenter.params import assigned, from_file, from_word, nested
-from experimenter.storable import dumps, is_secret, merged, public
+from experimenter.params import assigned, from_file, from_word
+from experimenter.places import placed
+from experimenter.storable import dumps, is_secret, public
 from experimenter.text import columns_of, visible
 from experimenter.written import Written
 
@@ -78,10 +79,12 @@ def axes(files: Iterable[Path], assignments: Iterable[str]) -> list[Axis]:
 def cells(grid: Sequence[Axis], base: Mapping[str, Any], *, fill: Any = None) -> Iterator[dict[str, Any]]:
     """Yield the parameters of each cell, over the `base` that all have; the first axis changes most slowly.
 
-    Intervals, of which somebody else chooses a number, have the value `fill`.
+    Intervals, of which somebody else chooses a number, have the value `fill`. Raises BadParameters for a key that has
+    no place in the base.
     """
+    paths = [axis.path for axis in grid]
     for values in product(*(axis.values if isinstance(axis, Values) else (fill,) for axis in grid)):
-        yield merged(base, *(nested(axis.path, value) for axis, value in zip(grid, values, strict=True)))
+        yield placed(base, zip(paths, values, strict=True))
 
 
 def described(axis: Axis) -> Any:
@@ -99,6 +102,9 @@ def _in_file(file: Path) -> Iterator[Axis]:
     pending: list[tuple[tuple[str, ...], Any]] = [((), from_file(file))]
     while pending:
         path, value = pending.pop(0)
+        if path and not all(".".join(path).split(".")):
+            key = visible(".".join(path))
+            raise BadParameters(f"the grid {visible(str(file))} has the key '{key}', a part of which is empty")
         if isinstance(value, dict) and value:
             pending[:0] = [((*path, key), below) for key, below in value.items()]
         elif isinstance(value, str) and (call := _CALL.fullmatch(value)) and call[1] in _FUNCTIONS:

@@ -17,11 +17,11 @@ from experimenter.cells import Ended, Identities, Job
 from experimenter.errors import ExtraMissing
 from experimenter.grid import Axis, Interval, Values
 from experimenter.keys import values_of
-from experimenter.params import nested
+from experimenter.places import placed
 from experimenter.query import as_number
 from experimenter.render.cells import cell
 from experimenter.state import StateFolder, translated
-from experimenter.storable import dotted, dumps, merged
+from experimenter.storable import dotted, dumps
 from experimenter.text import visible
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Study:
 
     def _job(self, number: int, chosen: Mapping[str, Any]) -> Job:
         values = {axis.key: _value(axis, chosen) for axis in self._axes}
-        parameters = merged(self._base, *(nested(axis.path, values[axis.key]) for axis in self._axes))
+        parameters = placed(self._base, ((axis.path, values[axis.key]) for axis in self._axes))
         return Job(number=number, key=self._known.key(parameters), parameters=parameters)
 
     def _tell(self, number: int, ended: Ended) -> None:

@@ -2,14 +2,15 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
 from experimenter.errors import BadParameters, NotStorable
-from experimenter.storable import merged, storable
+from experimenter.places import placed
+from experimenter.storable import flattened, merged, storable
 from experimenter.text import visible
 from experimenter.written import fraction, written
 
@@ -98,12 +99,18 @@ _scalar(
 )
 
 
-def collect(files: Iterable[Path], assignments: Iterable[str]) -> dict[str, Any]:
+def collect(
+    files: Iterable[Path], assignments: Iterable[str], *, over: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the parameters of `files`, later ones over earlier, and of `KEY=VALUE` assignments over them all.
 
-    Mappings are merged deeply. Raises BadParameters with the file, or the assignment, and the place in it.
+    Mappings are merged deeply, a KEY leads into lists too; all go `over` others, if there are. Raises BadParameters
+    with the file, or the assignment, and the place in it.
     """
-    return merged(*(from_file(path) for path in files), *(_from_assignment(text) for text in assignments))
+    found = merged(over or {}, *(from_file(path) for path in files))
+    for text in assignments:
+        found = _with_assignment(found, text)
+    return found
 
 
 def from_file(path: Path) -> dict[str, Any]:
@@ -121,12 +128,22 @@ def from_file(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise BadParameters(f"the parameter file {shown} must hold a mapping, KEY: VALUE")
+    for path_of_keys, _ in flattened(value):
+        if "" in path_of_keys:
+            inside = visible(".".join(path_of_keys[: path_of_keys.index("")]))
+            raise BadParameters(
+                f"the parameter file {shown} has an empty key{inside and ' in ' + inside}; give it a name"
+            )
     return value
 
 
-def _from_assignment(text: str) -> dict[str, Any]:
+def _with_assignment(parameters: Mapping[str, Any], text: str) -> dict[str, Any]:
     path, value = assigned(text)
-    return nested(path, from_word(value, f"-p {visible(text)}"))
+    read = from_word(value, f"-p {visible(text)}")
+    try:
+        return placed(parameters, [(path, read)])
+    except BadParameters as error:
+        raise BadParameters(f"-p {visible(text)}: {error.message}") from error
 
 
 def assigned(text: str) -> tuple[tuple[str, ...], str]:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experimenter.errors import BadTemplate
+from experimenter.errors import BadParameters, BadTemplate
+from experimenter.places import at
 from experimenter.storable import dumps, flattened, redacted
 from experimenter.text import visible
 from experimenter.written import Written
@@ -15,7 +16,7 @@ _PIECE = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<key>[^{}]*)\}|(?P<odd>[{}])")
 def filled(words: Sequence[str], parameters: Mapping[str, Any]) -> list[str]:
     """Return the words with the values of parameters in them; raise BadTemplate for an unknown one or an odd brace.
 
-    A key is dotted. Values are written as in EXPERIMENTER_PARAM_<KEY>; lists and mappings are JSON.
+    A key is dotted, and leads into lists. Values are as in EXPERIMENTER_PARAM_<KEY>; lists and mappings are JSON.
     """
     return [_filled(word, parameters) for word in words]
 
@@ -40,17 +41,17 @@ def _filled(word: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _value(key: str, word: str, parameters: Mapping[str, Any]) -> Any:
-    value: Any = parameters
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            known = [".".join(path) for path, _ in flattened(parameters)]
-            from difflib import get_close_matches  # which is seldom needed
+    try:
+        return at(parameters, key.split("."))
+    except BadParameters as error:
+        raise BadTemplate(f"'{visible(word)}': {error.message}") from error
+    except KeyError:
+        known = [".".join(path) for path, _ in flattened(parameters)]
+        from difflib import get_close_matches  # which is seldom needed
 
-            close = get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known) or 'none'}"
-            raise BadTemplate(visible(f"there is no parameter {key} for {{{key}}} in '{word}'; {hint}"))
-        value = value[part]
-    return value
+        close = get_close_matches(key, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known) or 'none'}"
+        raise BadTemplate(visible(f"there is no parameter {key} for {{{key}}} in '{word}'; {hint}")) from None
 
 
 def _text(value: Any) -> str:

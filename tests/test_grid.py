@@ -129,7 +129,10 @@ def test_a_file_has_lists(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["lr: []", "lr: [1, 1]", "lr: 1\nlr: 2", "lr: range(0)", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["lr: []", "lr: [1, 1]", "lr: 1\nlr: 2", "lr: range(0)", "", "'': [1, 2]", "{a: {'': 1}}", "a..b: [1]", "a.: [1]"],
+)
 def test_a_file_that_makes_no_grid_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "grid.yaml"
     file.write_text(text)
@@ -153,12 +156,37 @@ def test_intervals_are_whole_if_both_ends_are(text: str, expected: tuple[Any, ..
     assert isinstance(axis.low, type(expected[0]))
 
 
+def test_an_axis_leads_into_lists_of_the_base(tmp_path: Path) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text("stages: {1: {lr: [3, 4]}}\n")
+    base = {"layers": [64, 32], "stages": [{"lr": 1}, {"lr": 2, "wd": 0}]}
+
+    found = list(cells(axes([file], ["layers.0=1,2"]), base))
+
+    assert [(one["layers"], one["stages"][1]) for one in found] == [
+        ([layer, 32], {"lr": lr, "wd": 0}) for lr in (3, 4) for layer in (1, 2)
+    ]
+    assert base == {"layers": [64, 32], "stages": [{"lr": 1}, {"lr": 2, "wd": 0}]}
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("layers.2", "there is no layers.2; the list layers has the elements layers.0 to layers.1"),
+        ("lr.decay", "lr is 0.1, which has no decay below it"),
+    ],
+)
+def test_an_axis_without_a_place_in_the_base_is_refused(key: str, said: str) -> None:
+    with pytest.raises(BadParameters, match=said):
+        list(cells(axes([], [f"{key}=1,2"]), {"layers": [64, 32], "lr": 0.1}))
+
+
 def test_parameters_fill_the_words_of_a_command() -> None:
     parameters = {"lr": 1e-3, "model": {"depth": 3}, "on": True, "none": None, "text": "a b", "list": [1, 2]}
-    words = ["--lr={lr}", "{model.depth}{text}", "{on}", "{none}", "{list}", "{{lr}}", "plain", "{model}"]
+    words = ["--lr={lr}", "{model.depth}{text}", "{on}", "{none}", "{list}", "{{lr}}", "plain", "{model}", "{list.1}"]
 
     assert filled(words, parameters) == [
-        "--lr=0.001", "3a b", "true", "", "[1, 2]", "{lr}", "plain", '{"depth": 3}',
+        "--lr=0.001", "3a b", "true", "", "[1, 2]", "{lr}", "plain", '{"depth": 3}', "2",
     ]  # fmt: skip
 
 
@@ -168,11 +196,14 @@ def test_parameters_fill_the_words_of_a_command() -> None:
         ("{lrr}", "there is no parameter lrr for {lrr} in '{lrr}'; did you mean lr?"),
         ("{}", "there is no parameter"),
         ("{lr.x}", "there is no parameter"),
+        ("{layers.2}", "'{layers.2}': there is no layers.2; the list layers has the elements layers.0 to layers.1"),
+        ("{layers.x}", "there is no layers.x;"),
+        ("{layers.0.x}", "there is no parameter layers.0.x"),
         ("a}", "'}' is alone at character 2 of 'a}'; the brace itself is }}"),
         ("{lr", "'{' is alone at character 1"),
     ],
 )
 def test_a_template_with_a_mistake_is_refused(word: str, reason: str) -> None:
     with pytest.raises(BadTemplate) as raised:
-        filled([word], {"lr": 1})
+        filled([word], {"lr": 1, "layers": [64, 32]})
     assert reason in str(raised.value)

@@ -11,6 +11,19 @@ from experimenter.errors import BadParameters
 from experimenter.params import collect
 from experimenter.template import filled
 
+LISTS = """
+layers: [64, 32, 10]
+stages: [{lr: 1}, {lr: 2, wd: 0}]
+grid: [[1, 2], [3, 4]]
+model: {sizes: [8], 0: zero}
+none: []
+lr: 0.1
+name: x
+off: false
+nothing:
+api_key: hunter2
+"""
+
 
 @pytest.fixture
 def write(tmp_path: Path) -> Any:
@@ -73,7 +86,6 @@ def test_a_comment_in_a_word_is_refused(text: str) -> None:
         (["lr=0.1"], {"lr": 0.1}),
         (["lr="], {"lr": None}),
         (["a.b.c=1", "a.b.d=2", "a.e=3"], {"a": {"b": {"c": 1, "d": 2}, "e": 3}}),
-        (["a=1", "a.b=2"], {"a": {"b": 2}}),
         (["a.b=2", "a=1"], {"a": 1}),
         (["a={b: 1}", "a.c=2"], {"a": {"b": 1, "c": 2}}),
         (["a=1", "a=2"], {"a": 2}),
@@ -84,6 +96,68 @@ def test_a_comment_in_a_word_is_refused(text: str) -> None:
 )
 def test_assignments_have_dotted_keys(assignments: list[str], expected: dict[str, Any]) -> None:
     assert collect([], assignments) == expected
+
+
+@pytest.mark.parametrize(
+    ("assignments", "expected"),
+    [
+        (["layers.0=128"], {"layers": [128, 32, 10]}),
+        (["layers.2={a: 1}", "layers.2.b=2"], {"layers": [64, 32, {"a": 1, "b": 2}]}),
+        (["stages.1.lr=3"], {"stages": [{"lr": 1}, {"lr": 3, "wd": 0}]}),
+        (["stages.1={lr: 3}", "stages.0.new.key=1"], {"stages": [{"lr": 1, "new": {"key": 1}}, {"lr": 3, "wd": 0}]}),
+        (["grid.1.0=9"], {"grid": [[1, 2], [9, 4]]}),
+        (["model.sizes.0=7"], {"model": {"sizes": [7], "0": "zero"}}),
+        (["model.0=one", "model.00=two"], {"model": {"sizes": [8], "0": "one", "00": "two"}}),
+        (["layers=5"], {"layers": 5}),
+        (["layers=[1]", "layers.0=2"], {"layers": [2]}),
+        (["new.0=1"], {"new": {"0": 1}}),
+    ],
+)
+def test_a_key_leads_into_lists(write: Any, assignments: list[str], expected: dict[str, Any]) -> None:
+    assert collect([write("a.yaml", LISTS)], assignments) == collect([write("a.yaml", LISTS)], []) | expected
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("layers.3=1", "there is no layers.3; the list layers has the elements layers.0 to layers.2"),
+        ("layers.-1=1", "there is no layers.-1; the list layers has the elements layers.0 to layers.2"),
+        ("layers.00=1", "there is no layers.00;"),
+        ("layers.+1=1", "there is no layers.+1;"),
+        ("layers.٣=1", "there is no layers.٣;"),
+        ("layers.first=1", "there is no layers.first;"),
+        (f"layers.{'9' * 5000}=1", "the list layers has the elements"),
+        ("layers.1.x=1", "layers.1 is 32, which has no x below it"),
+        ("stages.2.lr=1", "there is no stages.2; the list stages has the elements stages.0 to stages.1"),
+        ("model.sizes.1=1", "there is no model.sizes.1; the list model.sizes has one element, model.sizes.0"),
+        ("none.0=1", "there is no none.0; the list none has no elements"),
+        ("lr.decay=0.5", "lr is 0.1, which has no decay below it; to replace it, give a mapping: lr='{decay: …}'"),
+        ("lr.0=0.5", "lr is 0.1, which has no 0 below it"),
+        ("name.a.b=1", 'name is "x", which has no a.b below it'),
+        ("off.x=1", "off is false, which has no x below it"),
+        ("nothing.x=1", "nothing is null, which has no x below it"),
+        ("api_key.x=1", "api_key is <redacted>, which has no x below it"),
+    ],
+)
+def test_a_key_without_a_place_is_told_what_there_is(write: Any, assignment: str, said: str) -> None:
+    found = refusal([write("a.yaml", LISTS)], ["good=1", assignment])
+
+    assert found.startswith(f"-p {assignment}: ")
+    assert said in found
+
+
+def test_a_key_below_a_value_of_another_assignment_is_refused() -> None:
+    assert "a is 1, which has no b below it" in refusal([], ["a=1", "a.b=2"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [("a.yaml", "'': 1", ""), ("a.yaml", "{m: {n: {'': {x: 1}}}}", " in m.n"), ("a.json", '{"": {}}', "")],
+)
+def test_an_empty_key_in_a_file_is_refused(write: Any, name: str, text: str, place: str) -> None:
+    path = write(name, text)
+
+    assert refusal([path], []) == f"the parameter file {path} has an empty key{place}; give it a name"
 
 
 @pytest.mark.parametrize("text", ["lr", "", "=1", "a..b=1", ".a=1", "a.=1", "."])

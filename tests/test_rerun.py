@@ -393,3 +393,16 @@ def test_the_text_of_a_value_stays_through_record_and_rerun(repo: Path) -> None:
     assert record(tag_of("b"))["parameters"] == {"rev": "695e0514", "sub": "01"}
     found = experimenter("list", "--json", "--where", "rev == '695e0514' and sub == '01'")
     assert [one["name"] for one in json.loads(found.stdout)] == ["a", "b"]
+
+
+def test_a_key_leads_into_the_lists_of_the_record(repo: Path) -> None:
+    experimenter("run", "-n", "a", "-p", "layers=[64, 32]", "-p", "lr=0.1", "--", "true")
+
+    again = experimenter("rerun", "a", "-n", "b", "-p", "layers.1=9")
+    wrong = [experimenter("rerun", "a", "-p", key) for key in ("layers.2=9", "lr.decay=1")]
+
+    assert again.returncode == 0, again.stderr
+    assert record(tag_of("b"))["parameters"] == {"layers": [64, 9], "lr": 0.1}
+    assert [done.returncode for done in wrong] == [125, 125]
+    assert "there is no layers.2; the list layers has the elements layers.0 to layers.1" in wrong[0].stderr
+    assert "lr is 0.1, which has no decay below it" in wrong[1].stderr

@@ -166,6 +166,28 @@ class TestGrid:
         logs = [experimenter("logs", one["id"]).stdout for one in records()]
         assert logs == ["--lr=0.1 {x} hush\n", "--lr=0.001 {x} hush\n"]
 
+    def test_an_element_of_a_list_of_a_file_is_swept_and_resumed(self, repo: Path, tmp_path: Path) -> None:
+        base = tmp_path / "base.yaml"
+        base.write_text("layers: [64, 32]\nlr: 0.1\n")
+        line = ("-j", "1", "--params", str(base), "-p", "layers.0=1,2", "--template")
+        command = ("sh", "-c", "echo 'EXPERIMENTER_RESULTS {{\"first\": {layers.0}}}'")
+        done, again = sweep(*line, command=command), sweep(*line, command=command)
+
+        assert [(one["parameters"]["layers"], one["results"]) for one in records()] == [
+            ([1, 32], {"first": 1}), ([2, 32], {"first": 2}),
+        ]  # fmt: skip
+        assert "layers.0=2: completed" in done.stderr
+        assert (again.returncode, again.stdout.split()[:3]) == (0, ["ID", "layers", "first"])
+
+    @pytest.mark.parametrize("key", ["layers.2", "layers.-1", "lr.decay"])
+    def test_a_key_without_a_place_is_refused_before_anything_is_stored(self, repo: Path, key: str) -> None:
+        Path("base.yaml").write_text("layers: [64, 32]\nlr: 0.1\n")
+        done = sweep("--params", "base.yaml", "-p", f"{key}=1,2", command=("true",))
+
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert key.partition(".")[2] in done.stderr
+        assert tags() == []
+
     def test_the_text_of_a_value_reaches_its_cell_and_counts_when_it_resumes(self, repo: Path) -> None:
         line = ("-j", "1", "-p", "rev=695e0514,12e99999", "-p", "py=3.9,3.10", "--template")
         command = ("sh", "-c", "echo {rev} {py} $EXPERIMENTER_PARAM_REV $EXPERIMENTER_PARAM_PY")

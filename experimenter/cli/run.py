@@ -136,9 +136,9 @@ def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolate
     from experimenter.find import named
     from experimenter.rerun import prepared
 
-    parameters = parameters_of(given.pop("files"), given.pop("assignments"))
     repo = find_current_repo()
     (original,) = named(repo, experiment)
+    parameters = parameters_of(given.pop("files"), given.pop("assignments"), over=original.parameters)
     again = prepared(repo, original, command, parameters)
     directory = repo.top / os.fsdecode(again.repo.prefix)
     if given["results_file"]:
@@ -279,10 +279,12 @@ def _checked_links(repo: Any, given: tuple[Path, ...], configured: tuple[str, ..
     return checked_links(repo, given, configured)
 
 
-def parameters_of(files: tuple[Path, ...], assignments: tuple[str, ...]) -> dict[str, object]:
-    """Return the parameters of --params and -p."""
+def parameters_of(
+    files: tuple[Path, ...], assignments: tuple[str, ...], *, over: "Mapping[str, Any] | None" = None
+) -> dict[str, Any]:
+    """Return the parameters of --params and -p, over others if there are."""
     if not files and not assignments:
-        return {}
+        return dict(over or {})
     from experimenter.params import collect  # PyYAML takes 30 ms
 
-    return collect(files, assignments)
+    return collect(files, assignments, over=over)

@@ -6,6 +6,7 @@ from typing import Any
 from experimenter.cells import Ended, Progress
 from experimenter.keys import values_of
 from experimenter.names import id_of
+from experimenter.places import at
 from experimenter.render.cells import cell
 from experimenter.render.running import duration
 from experimenter.storable import dotted, public
@@ -19,9 +20,7 @@ def cell_text(parameters: Mapping[str, Any], axes: Sequence[tuple[str, ...]]) ->
     """Return the parameters in which cells differ: `lr=0.1 model.depth=3`."""
     words = []
     for path in axes:
-        value: Any = public(parameters)
-        for part in path:
-            value = value[part]
+        value = at(public(parameters), path)
         words.append(f"{visible('.'.join(path))}={'null' if value is None else cell(value)}")
     return " ".join(words) or "no parameters"
 
@@ -62,7 +61,8 @@ def columns_for(found: Sequence[Experiment], axes: Sequence[tuple[str, ...]]) ->
     rows = [dotted({"results": one.results, "parameters": one.parameters}) for one in found]
     keys = list(dict.fromkeys(key for values in rows for key in values))
     starts = [".".join(("parameters", *path)) for path in axes]
-    chosen = [key for start in starts for key in keys if key == start or key.startswith(f"{start}.")]
+    near = [(f"{start}.", key) for start in starts for key in keys]
+    chosen = dict.fromkeys(key for start, key in near if f"{key}.".startswith(start) or start.startswith(f"{key}."))
     return ["id", *chosen, *(key for key in keys if key.startswith("results."))]
 
 
