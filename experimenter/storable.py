@@ -15,7 +15,7 @@ from experimenter.text import encodable, escaped_json, visible
 from experimenter.written import Written, fraction
 
 REDACTED = "<redacted>"
-_DEEPEST = 200
+_DEEPEST = 100  # so deep, with what is around it, records are read
 _LONGEST_INT_BITS = 13_288  # 4,000 digits; Python itself reads no more than 4,300
 
 _SECRET_WORDS = (
@@ -61,35 +61,71 @@ def storable(value: Any, *, path: str = "") -> Any:
     return _storable(value, path, 0)
 
 
-def _storable(value: Any, path: str, depth: int) -> Any:
+def storable_parts(value: Any) -> tuple[dict[str, Any], list[NotStorable]]:
+    """Return what `storable` makes of a mapping, and why of some values it makes nothing.
+
+    Each is refused by itself, also in a mapping inside; in a list it takes the list with it. Raises TypeError for what
+    is no mapping, nor a dataclass.
+    """
+    mapping = _mapping_of(value)
+    if mapping is None:
+        raise TypeError(f"a mapping is needed, not a {type(value).__name__}")
+    refused: list[NotStorable] = []
+    return _storable_mapping(mapping, "", 0, refused), refused
+
+
+class _TooDeep(NotStorable):
+    """A value is nested too deep, or contains itself: then so does what is around it."""
+
+
+def _storable(value: Any, path: str, depth: int, refused: list[NotStorable] | None = None) -> Any:
     if depth > _DEEPEST:
-        raise NotStorable(f"{path[:80]}… is nested more than {_DEEPEST} deep, or contains itself")
+        raise _TooDeep(f"{path[:80]}… is nested more than {_DEEPEST} deep, or contains itself")
     if isinstance(value, enum.Enum):
-        return _storable(value.value, path, depth + 1)
+        return _storable(value.value, path, depth + 1, refused)
     if isinstance(value, int) and value.bit_length() > _LONGEST_INT_BITS:
         raise NotStorable(f"{path or 'the value'} is an integer of more than 4,000 digits, which few JSON readers take")
     for kinds, convert in _SCALARS:
         if isinstance(value, kinds):
             return convert(value)
-    if isinstance(value, Mapping):
-        return _storable_mapping(value, path, depth)
+    mapping = _mapping_of(value)
+    if mapping is not None:
+        return _storable_mapping(mapping, path, depth, refused)
     if isinstance(value, list | tuple):
         return [_storable(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)]
     if isinstance(value, set | frozenset):
         return sorted((_storable(item, path, depth + 1) for item in value), key=json.dumps)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return _storable_mapping(fields, path, depth)
     return _storable(_native(value, path), path, depth + 1)
 
 
-def _storable_mapping(mapping: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+def _mapping_of(value: Any) -> Mapping[Any, Any] | None:
+    """Return a mapping, or the fields of a dataclass; nothing for anything else."""
+    if isinstance(value, Mapping):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return None
+
+
+def _storable_mapping(
+    mapping: Mapping[Any, Any], path: str, depth: int, refused: list[NotStorable] | None
+) -> dict[str, Any]:
+    """Return a mapping as JSON types; where there is a list for what is `refused`, without that."""
     stored: dict[str, Any] = {}
     for key, value in mapping.items():
-        name = _key(key, path)
-        if name in stored:
-            raise NotStorable(f"{_joined(path, name)} is there twice, once as another type of key")
-        stored[name] = _storable(value, _joined(path, name), depth + 1)
+        count = len(refused or ())
+        try:
+            name = _key(key, path)
+            if name in stored:
+                raise NotStorable(f"{_joined(path, name)} is there twice, once as another type of key")
+            converted = _storable(value, _joined(path, name), depth + 1, refused)
+        except NotStorable as error:
+            if refused is None or (depth and isinstance(error, _TooDeep)):
+                raise
+            refused.append(error)
+        else:
+            if converted != {} or len(refused or ()) == count:  # else nothing of it is left
+                stored[name] = converted
     return stored
 
 

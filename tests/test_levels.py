@@ -18,7 +18,7 @@ LEVELS = [
     {"compare", "registry", "remote", "selection", "slots"},
     {"groups", "sweeps"},
     {"leftovers", "live", "share"},
-    {"logs", "queued", "rerun", "running", "settle", "workplace"},
+    {"block", "logs", "queued", "rerun", "running", "settle", "workplace"},
     {"removal", "render"},
     {"explore", "logger", "run", "stop"},
     {"cluster", "optimize", "submission"},

@@ -1,10 +1,14 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,15 +71,112 @@ def test_edits_during_the_block_are_drift(repo: Path) -> None:
     assert record()["drift"] == {"modified": ["train.py"], "deleted": []}
 
 
-def test_what_json_cannot_hold_is_refused_before_anything_is_lost(repo: Path) -> None:
-    with pytest.raises(NotStorable, match=r"model\.loss"):
-        ExperimentLogger("x", {"model": {"loss": object()}})
+def test_what_json_cannot_hold_is_refused_by_itself(repo: Path) -> None:
     with ExperimentLogger("x", {}) as experiment:
-        experiment.record_results({"a": 1})
-        with pytest.raises(NotStorable, match=r"b\[1\]"):
-            experiment.record_results({"a": 2, "b": [0, object()]})
+        experiment.record_results({"a": 1, "z": 0})
+        with pytest.raises(NotStorable, match=r"^b\[1\] is a object"):
+            experiment.record_results({"a": 2, "b": [0, object()], "c": 3})
+        unlike: dict[Any, Any] = {(1, 2): 0, "model": {"took": timedelta(1), "size": 5}, "lost": {"x": Decimal(1)}}
+        with pytest.raises(NotStorable) as refused:
+            experiment.record_results(unlike)
 
-    assert record()["results"] == {"a": 1}
+    assert record()["results"] == {"a": 2, "z": 0, "c": 3, "model": {"size": 5}}
+    assert refused.value.message == "3 values cannot be stored"
+    assert [line.split(" is a ")[0] for line in refused.value.details] == [
+        "the mapping has a key that is no text: (1, 2)", "model.took", "lost.x",
+    ]  # fmt: skip
+
+
+def test_what_is_nested_deeper_than_a_record_can_be_is_refused_by_itself(repo: Path) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(150):
+        deep = {"x": deep}
+    endless: dict[str, object] = {"y": 1}
+    endless |= {"one": endless, "other": endless}
+    with ExperimentLogger("x", {}) as experiment, pytest.raises(NotStorable, match="2 values cannot be stored"):
+        experiment.record_results({"a": 1, "deep": deep, "endless": endless})
+
+    assert [one["results"] for one in json.loads(experimenter("list", "--json").stdout)] == [{"a": 1}]
+
+
+def test_all_parameters_that_cannot_be_stored_are_named(repo: Path) -> None:
+    with pytest.raises(NotStorable, match=r"model\.loss is a (?s:.*)\n  took is a datetime\.timedelta"):
+        ExperimentLogger("x", {"model": {"loss": object(), "lr": 1}, "took": timedelta(1)})
+
+    assert tags() == []
+
+
+def ended(body: str) -> subprocess.CompletedProcess[str]:
+    """Run a script with a block that has recorded `acc`, and then does what is given."""
+    text = 'import os, sys\nwith ExperimentLogger("x", {}) as e:\n    e.record_results({"acc": 0.9})\n'
+    return subprocess.run(script(text + textwrap.indent(body, "    ")), capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "leaving",
+    ["sys.exit(0)", "sys.exit()", "sys.exit(None)", "exit()", "sys.exit(False)", "raise SystemExit", "sys.exit(256)"],
+)
+def test_an_exit_that_is_success_for_python_is_one_for_the_block(repo: Path, leaving: str) -> None:
+    done = ended(leaving)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (record()["status"], record()["results"]) == ("completed", {"acc": 0.9})
+
+
+@pytest.mark.parametrize(
+    ("leaving", "status"),
+    [("sys.exit(1)", 1), ("sys.exit('text')", 1), ("sys.exit(True)", 1), ("sys.exit(-1)", 255), ("sys.exit(0.0)", 1), ("sys.exit('')", 1)],
+)  # fmt: skip
+def test_any_other_exit_is_a_failure_that_is_told(repo: Path, leaving: str, status: int) -> None:
+    done = ended(leaving)
+
+    assert done.returncode == status
+    assert (tags(), entries()) == ([], [])
+    assert re.search(
+        r"^the block was left by SystemExit; exp_x_\S+ was removed, with its results \{\"acc\": 0\.9\}$",
+        done.stderr,
+        re.M,
+    )
+
+
+def test_a_block_that_raises_says_what_became_of_its_results(repo: Path) -> None:
+    done = ended("e.record_results({'url': 'https://me:hush@h/', 'text': 'x' * 5000}); 1 / 0")
+
+    (line,) = [
+        line for line in done.stderr.splitlines() if line.startswith("the block was left by ZeroDivisionError; exp_x_")
+    ]
+    assert '{"acc": 0.9, "url": "https://<redacted>@h/"' in line
+    assert len(line) < 1200
+    assert done.stderr.splitlines()[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_a_block_without_results_says_so_unless_it_raises(repo: Path) -> None:
+    quiet, raising = (
+        subprocess.run(script(f'with ExperimentLogger("x", {{}}): {body}'), capture_output=True, text=True)
+        for body in ("pass", "1 / 0")
+    )
+
+    assert re.fullmatch(r"the block has recorded no results; exp_x_\S+ was removed\n", quiet.stderr)
+    assert "exp_x" not in raising.stderr
+
+
+@pytest.mark.parametrize("value", ["datetime.timedelta(1)", "decimal.Decimal(1)", "object()", "{1: {'x': b''}}"])
+def test_results_stay_where_a_value_that_was_refused_ends_the_block(repo: Path, value: str) -> None:
+    done = ended(f"import datetime, decimal; e.record_results({{'took': {value}, 'loss': 1}})")
+
+    assert done.returncode == 1
+    assert (record()["status"], record()["results"]) == ("failed", {"acc": 0.9, "loss": 1})
+    assert "NotStorable: took" in done.stderr.splitlines()[-1]
+    kept = r"^the block was left by NotStorable; exp_x_\S+ is kept as failed, with the results before that$"
+    assert re.search(kept, done.stderr, re.M)
+
+
+def test_a_refusal_that_was_caught_does_not_keep_a_block_that_raises_later(repo: Path) -> None:
+    done = ended("try: e.record_results({'took': object()})\nexcept Exception: pass\nraise RuntimeError('later')")
+
+    assert done.returncode == 1
+    assert tags() == []
+    assert "was removed, with its results" in done.stderr
 
 
 def test_mistakes_are_told_before_the_block_starts(repo: Path, tmp_path: Path) -> None:
@@ -333,18 +434,93 @@ class TestJoining:
         until(lambda: len(tags()) == 2 and not entries(), what="the second experiment")
         assert sorted(str(record(tag)["name"]) for tag in tags()) == ["inner", "outer"]
 
-    def test_many_scripts_of_one_run_join_it(self, repo: Path) -> None:
+    @pytest.mark.parametrize("joint", ["; ", " & "])
+    def test_of_many_scripts_in_one_run_the_first_joins_it(self, repo: Path, joint: str) -> None:
         joins = """
             import sys
-            with ExperimentLogger("inner", {f"p{sys.argv[1]}": 1}) as experiment:
-                experiment.record_results({f"r{sys.argv[1]}": 1})
+            with ExperimentLogger("inner", {"seed": sys.argv[1]}) as experiment:
+                experiment.record_results({"loss": sys.argv[1]})
         """
         path = script(joins)[1]
-        loop = f"for i in 1 2 3 4; do {sys.executable} {path} $i & done; wait"
-        experimenter("run", "--", "sh", "-c", loop)
+        loop = joint.join(f"{sys.executable} {path} {number}" for number in range(4))
+        experimenter("run", "-n", "outer", "--", "sh", "-c", f"{loop} & wait")
 
-        assert record()["results"] == {f"r{number}": 1 for number in range(1, 5)}.copy()
-        assert sorted(record()["parameters"]) == ["p1", "p2", "p3", "p4"]
+        self.assert_one_joined(4)
+
+    def assert_one_joined(self, count: int) -> None:
+        """Assert that of so many blocks one is the run, and each other one of its own, with its own results."""
+        found = [record(tag) for tag in tags()]
+        (outer,) = [one for one in found if one["name"] == "outer"]
+        (tag,) = [tag for tag in tags() if tag.startswith("exp_outer_")]
+        assert [one.get("parent") for one in found if one is not outer] == [tag] * (count - 1)
+        assert all(str(one["parameters"]["seed"]) == str(one["results"]["loss"]) for one in found)
+        assert sorted(str(one["parameters"]["seed"]) for one in found) == [str(number) for number in range(count)]
+
+    @pytest.mark.parametrize(
+        "blocks",
+        [
+            "for seed in range(4): block(seed)",
+            "block(0); block(1)\nlogger = ExperimentLogger('inner', {'seed': 2})\nwith logger as e: e.record_results({'loss': 2})\n"
+            "logger = ExperimentLogger('inner', {'seed': 3})\nwith logger as e: e.record_results({'loss': 3})",
+            "threads = [threading.Thread(target=block, args=(n,)) for n in range(4)]\n"
+            "[one.start() for one in threads]; [one.join() for one in threads]",
+            "with multiprocessing.get_context('fork').Pool(4) as pool: pool.map(block, range(4), chunksize=1)",
+            "block(0)\nif not os.fork(): block(1); os._exit(0)\nos.wait(); block(2)\n"
+            "subprocess.run([sys.executable, '-c', open(__file__).read().partition('#')[0] + 'block(3)'], check=True)",
+        ],
+        ids=["loop", "objects", "threads", "pool", "children"],
+    )
+    def test_of_many_blocks_in_one_run_the_first_joins_it(self, repo: Path, blocks: str) -> None:
+        start = """
+            import multiprocessing, os, subprocess, sys, threading
+            def block(seed):
+                with ExperimentLogger("inner", {"seed": seed}) as experiment:
+                    experiment.record_results({"loss": seed})
+            # what follows differs
+        """
+        done = experimenter("run", "-n", "outer", "--", *script(textwrap.dedent(start) + blocks))
+
+        assert done.returncode == 0, done.stderr
+        self.assert_one_joined(4)
+
+    def test_a_block_that_is_entered_again_is_another_experiment(self, repo: Path) -> None:
+        again = 'logger = ExperimentLogger("inner", {})\nfor n in range(2):\n    with logger as e: e.record_results({"n": n})'
+        experimenter("run", "-n", "outer", "--", *script(again))
+
+        assert [(record(tag)["name"], record(tag)["results"]) for tag in tags()] == [
+            ("inner", {"n": 1}), ("outer", {"n": 0}),
+        ]  # fmt: skip
+
+    def test_a_block_inside_the_one_that_joined_is_an_experiment_of_its_own(self, repo: Path) -> None:
+        nested = """
+            with ExperimentLogger("one", {}) as one:
+                with ExperimentLogger("two", {}) as two:
+                    with ExperimentLogger("three", {}) as three: three.record_results({"n": 3})
+                    two.record_results({"n": 2})
+                one.record_results({"n": 1})
+        """
+        experimenter("run", "-n", "outer", "--", *script(nested))
+
+        found = {record(tag)["name"]: (record(tag)["results"], record(tag).get("parent", "")[:8]) for tag in tags()}
+        assert found == {"outer": ({"n": 1}, ""), "two": ({"n": 2}, "exp_oute"), "three": ({"n": 3}, "exp_two_")}
+
+    def test_parameters_that_differ_are_told_with_both_values(self, repo: Path) -> None:
+        joins = """
+            inner = {"lr": 0.5, "same": 1.0, "model": {"depth": 3, "width": 2}, "api_key": "hush-b", "on": 1, "mine": 0}
+            with ExperimentLogger("inner", inner) as experiment: experiment.record_results({"a": 1})
+        """
+        given = ["lr=0.1", "same=1", "model.depth=3", "model.width=9", "api_key=hush-a", "on=true", "theirs=0"]
+        options = [word for one in given for word in ("-p", one)]
+        done = experimenter("run", "-n", "outer", *options, "--", *script(joins))
+
+        assert done.stderr.split("\nNote")[0].splitlines() == [
+            "parameters of the run win over those of the block",
+            "  lr is 0.1, not 0.5",
+            "  model.width is 9, not 2",
+            '  api_key is "<redacted>", not "<redacted>"',
+            "  on is true, not 1",
+        ]
+        assert record()["parameters"]["lr"] == 0.1
 
 
 class TestParameters:
