@@ -7,10 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from experimenter import environment, live, names
+from experimenter import environment, live, names, programs
 from experimenter.block import JoinedBlock, OwnBlock
-from experimenter.errors import BadParameters, NotStorable
-from experimenter.plumbing import config, find_repo
+from experimenter.errors import BadParameters, NotAWorkTree, NotStorable
+from experimenter.plumbing import Repo, config, find_repo
 from experimenter.results import merge_into
 from experimenter.settings import Settings
 from experimenter.storable import loads, storable_parts
@@ -59,7 +59,7 @@ class ExperimentLogger:
 
     def __enter__(self) -> Self:
         """Begin the experiment; raise ExperimenterError, with nothing left behind, if it can't be recorded."""
-        self._repo = find_repo(self._directory)
+        self._repo = self._find_repo()
         self._settings = Settings.from_config(config(self._repo))
         self._block = JoinedBlock.of(self._repo, self._parameters) or OwnBlock(self._begin())
         self.tag, self.commit = self._block.tag, self._block.commit
@@ -110,7 +110,18 @@ class ExperimentLogger:
         push_one(self._repo, self.tag, self._settings)
         self._block.share.note_push()
 
+    def _find_repo(self) -> Repo:
+        try:
+            return find_repo(self._directory)
+        except NotAWorkTree as error:
+            if self._directory != Path():
+                raise
+            hint = "or name the folder of the program: ExperimentLogger(…, directory=…)"
+            raise NotAWorkTree(f"{error.message}; {hint}") from error
+
     def _begin(self) -> live.Live:
+        main = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+        programs.warn_of_foreign(self._repo, sys.orig_argv, directory=Path.cwd(), main=main)
         return live.begin(
             self._repo,
             self._settings,

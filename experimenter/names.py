@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePosixPath
@@ -45,10 +46,30 @@ def from_command(command: Sequence[str]) -> str:
     `python -u train.py` gives `train`, `python -m pkg.train` gives `pkg.train`, `./sim.sh` gives `sim`.
     """
     program = PurePosixPath(command[0]).name
+    found = given(command)
+    if not found:
+        return _cleaned(_stem(program))
+    named = {"script": _stem(found.word), "module": found.word, "code": ""}[found.kind]
+    return _cleaned(named or program)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What an interpreter is given to run: of the kind `script`, a file, `module`, or `code`, the text itself."""
+
+    kind: str
+    word: str
+    is_shell: bool
+
+
+def given(command: Sequence[str]) -> Given | None:
+    """Return what a command that begins with an interpreter runs; nothing for any other command."""
+    program = PurePosixPath(command[0]).name
     for interpreter, code, valued in _INTERPRETERS:
         if re.fullmatch(interpreter, program):
-            return _cleaned(_script(iter(command[1:]), code, valued) or program)
-    return _cleaned(_stem(program))
+            kind, word = _given(iter(command[1:]), code, valued)
+            return Given(kind=kind, word=word, is_shell="s" in code)
+    return None
 
 
 def tag(name: str, at: datetime) -> str:
@@ -98,25 +119,25 @@ def tags_with_id(tags: Iterable[str], start: str) -> list[str]:
     return [tag for tag in found if id_of(tag).startswith(start)]
 
 
-def _script(words: Iterator[str], code: str, valued: str) -> str:
-    """Return the stem of the script, or the module, that an interpreter is given; nothing if it is neither."""
+def _given(words: Iterator[str], code: str, valued: str) -> tuple[str, str]:
+    """Return the kind of what the words behind an interpreter give it to run, and the word; an empty one if none do."""
     for word in words:
         if word == "--":
-            return _stem(next(words, ""))
+            return "script", next(words, "")
         if not word.startswith("-"):
-            return _stem(word)
+            return "script", word
         if word.startswith("--"):
             continue
         for place, letter in enumerate(word[1:], start=2):
             if letter in code:
-                return ""
+                return "code", next(words, "")
             if letter == "m" and code == "c":
-                return word[place:] or next(words, "")
+                return "module", word[place:] or next(words, "")
             if letter in valued:
                 if place == len(word):
                     next(words, None)
                 break
-    return ""
+    return "script", ""
 
 
 def _stem(word: str) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experimenter import live, names, store
+from experimenter import live, names, programs, store
 from experimenter.entry import Phase
 from experimenter.markers import MarkerLines
 from experimenter.plumbing import Repo
@@ -118,6 +118,8 @@ def _begin(repo: Repo, command: Sequence[str], options: Options, settings: Setti
         from experimenter import queued
 
         return queued.take_up(repo, settings, options.queued, **(options.job or {}), **promised)
+    if not options.cell:
+        programs.warn_of_foreign(repo, command)
     return live.begin(
         repo,
         settings,

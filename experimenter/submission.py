@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from experimenter import jobs, live, names, queued, registry, share, slurm, store
+from experimenter import jobs, live, names, programs, queued, registry, share, slurm, store
 from experimenter.errors import CannotRerun, ExperimenterError, NotShared
 from experimenter.plumbing import Repo, delete_refs
 from experimenter.plumbing.transfer import Patience
@@ -85,6 +85,7 @@ def reserve(
 
     It is for `submit`, and settled if we are killed. Raises CannotRerun and RemoteFailed.
     """
+    programs.warn_of_foreign(repo, works[0].command)
     remote = None
     if [url for url in (options.push_to, asked.remote) if url and without_credentials(url) != url]:
         raise CannotRerun("a password in a URL would wait in a file for the node; name it: git remote add NAME URL")

@@ -11,7 +11,7 @@ from functools import partial
 from shutil import which
 from typing import Any, Protocol
 
-from experimenter import live, store, sweeps
+from experimenter import live, programs, store, sweeps
 from experimenter.cells import Ended, Identities, Job, Plan, Progress, Source
 from experimenter.errors import CellTaken, ExperimenterError, Interrupted
 from experimenter.identity import user_and_date
@@ -86,6 +86,7 @@ def sweep(
     A cell that somebody else runs is waited for. Raises ExperimenterError from before the first cell.
     """
     _check_command(plan)
+    programs.warn_of_foreign(repo, plan.command)
     with _code_state(repo, plan, options, settings) as (worker, since, code):
         known = Identities(repo=repo, plan=plan, tree=code["tree"])
         cells = source(known)
