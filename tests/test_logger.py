@@ -68,6 +68,17 @@ def test_when_the_block_raises_the_tag_is_gone_and_the_exception_goes_on(repo: P
     assert (tags(), entries()) == ([], [])
 
 
+@pytest.mark.parametrize("starter", [[], [EXPERIMENTER, "run", "--"]], ids=["block", "run"])
+def test_results_that_make_every_list_slower_are_told(repo: Path, starter: list[str]) -> None:
+    body = 'with ExperimentLogger("x", {}) as e: e.record_results({"text": "x" * int(sys.argv[1])})'
+    command = [*starter, *script(f"import sys\n{body}")]
+    small, large = (subprocess.run([*command, size], capture_output=True, text=True) for size in ("900000", "5000000"))
+
+    assert not [line for line in said(small) if "every list" in line]
+    (line,) = [line for line in said(large) if "every list" in line]
+    assert re.fullmatch(r"(Warning: )?the results of exp_\S+ are 4\.8 MiB; every list reads them: .*", line)
+
+
 def test_edits_during_the_block_are_drift(repo: Path) -> None:
     with ExperimentLogger("x", {}) as experiment:
         sh("echo later > train.py")
