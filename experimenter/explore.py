@@ -41,26 +41,30 @@ class ExperimentData:
     def experiment_data(
         self, commit: str | None = None, must_contain_results: bool = False, **wanted: Any
     ) -> dict[str, Any]:
-        """Return the records, as JSON objects, by tag; filtered, sorted and limited as by `experiments`."""
+        """Return the records, as JSON objects, by tag; filtered, sorted and limited as by `experiments`.
+
+        Their names, commits and trees are those that git knows.
+        """
         found = self.experiments(commit, must_contain_results, **wanted)
         return {experiment.tag: dict(experiment.record.body) for experiment in found}
 
     def delete(self, tag: str) -> None:
-        """Remove an experiment's tag and logs. Raises ExperimentUnknown if there is none, NotRemoved if it runs."""
-        tags = store.tags(self._repo)
+        """Remove an experiment's tag and logs; a tag `exp_*` that is no experiment goes, too.
+
+        Raises ExperimentUnknown if there is none, NotRemoved if it runs.
+        """
+        tags = store.tag_names(self._repo)
         if tag not in tags:
             raise ExperimentUnknown(tag, nearest=nearest(tag, tags))
-        experiment = store.read(self._repo, tag)
-        removal.check(self._repo, experiment)
-        removal.remove(self._repo, [experiment])
+        removal.remove(self._repo, removal.chosen(self._repo, [tag]))
 
     def to_dataframe(
         self, commit: str | None = None, must_contain_results: bool = False, **wanted: Any
     ) -> "pandas.DataFrame":
         """Return a data frame, a row for each experiment, with columns such as `parameters.lr`, `results.accuracy`.
 
-        Filtered, sorted and limited as by `experiments`; `started` and `finished` are times. Raises ExtraMissing
-        without pandas.
+        Filtered, sorted and limited as by `experiments`; `started` and `finished` are times. Raises ExtraMissing, which
+        is an ImportError, too, without pandas.
         """
         try:
             import pandas

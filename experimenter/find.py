@@ -7,6 +7,7 @@ from experimenter import names, store
 from experimenter.errors import ExperimentAmbiguous, ExperimentUnknown
 from experimenter.plumbing import Repo
 from experimenter.store import Experiment
+from experimenter.text import visible
 
 _ID = re.compile(r"[0-9A-Fa-f]{4,8}")
 _NEWEST = 1000
@@ -14,9 +15,14 @@ _SHOWN_CANDIDATES = 10
 
 
 def named(repo: Repo, *words: str) -> list[Experiment]:
-    """Return the experiments that words mean, in their order; raise as `find` and `store.read` do."""
+    """Return the experiments that words mean, in their order; their records tell the trees that git knows.
+
+    Raises as `find` and `store.read` do.
+    """
     tags = store.tag_names(repo)
-    return [store.read(repo, find(word, tags)) for word in words]
+    meant = [find(word, tags) for word in words]
+    found = {one.tag: one for one in store.looked_at(repo, dict.fromkeys(meant), has_trees=True)}
+    return [store.readable(found[tag]) for tag in meant]
 
 
 def find(word: str, tags: Collection[str]) -> str:
@@ -27,15 +33,16 @@ def find(word: str, tags: Collection[str]) -> str:
     if word in tags:
         return word
     start = f"{names.PREFIX}{word}_"
-    found = [tag for tag in tags if tag.startswith(start) and names.name_of(tag) == word]
+    found = [tag for tag in tags if tag.startswith(start) and names.is_tag(tag) and names.name_of(tag) == word]
     if _ID.fullmatch(word):
         found += [tag for tag in names.tags_with_id(tags, word.lower()) if tag not in found]
+        found = [tag for tag in found if names.is_tag(tag)] or found  # whatever others are called is in nobody's way
     if len(found) == 1:
         return found[0]
     if found:
         newest = sorted(found, key=names.age_key, reverse=True)
         more = [f"and {len(found) - _SHOWN_CANDIDATES} older ones"] if len(found) > _SHOWN_CANDIDATES else []
-        shown = [f"{names.id_of(tag)}  {tag}" for tag in newest[:_SHOWN_CANDIDATES]]
+        shown = [f"{names.id_of(tag)}  {visible(tag)}" for tag in newest[:_SHOWN_CANDIDATES]]
         raise ExperimentAmbiguous(word, candidates=shown + more)
     raise ExperimentUnknown(word, nearest=nearest(word, tags))
 
@@ -47,4 +54,4 @@ def nearest(word: str, tags: Iterable[str]) -> list[str]:
     from difflib import get_close_matches  # which is seldom needed
 
     close = [known[key] for key in get_close_matches(word, known, n=3)]
-    return [f"{names.id_of(tag)}  {tag}" for tag in dict.fromkeys(close)]
+    return [f"{names.id_of(tag)}  {visible(tag)}" for tag in dict.fromkeys(close)]

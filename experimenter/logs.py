@@ -79,8 +79,8 @@ def add_output_of_job(repo: Repo, tag: str, folder: Path, job_id: str, *, only_s
     With `only_slurms` what we ourselves said there is left out. What the log has among its last lines stays once.
     """
     output = b"".join(file.read_bytes()[-_TAIL_BYTES:] for file in sorted(folder.glob(f"{job_id}_*.out")))
-    lines = [visible(line) for line in output.decode(errors="replace").splitlines()]
-    said = [line for line in lines if not only_slurms or line.startswith("slurmstepd")]
+    lines = [visible(line.rstrip("\r")) for line in output.decode(errors="replace").removesuffix("\n").split("\n")]
+    said = [line for line in lines if output and (not only_slurms or line.startswith("slurmstepd"))]
     known = tail(repo, tag, _TAIL_BYTES)  # each line takes a byte
     if new := [f"{line}\n" for line in said if line not in known]:
         with StateFolder.of(repo).log(names.id_of(tag)).open("a", encoding="utf-8") as log:

@@ -108,14 +108,14 @@ def age_key(tag: str) -> tuple[str, str]:
 
 def id_of(tag: str) -> str:
     """Return the id of an experiment: the first 8 hex digits of the SHA-1 of its tag's name."""
-    digest: bytes = sha1(tag.encode()).digest()
+    digest: bytes = sha1(tag.encode(errors="surrogateescape")).digest()
     return digest[:4].hex()
 
 
 def tags_with_id(tags: Iterable[str], start: str) -> list[str]:
     """Return those of `tags` whose id begins with `start`."""
     whole = bytes.fromhex(start[: len(start) // 2 * 2])  # of 100,000 tags each call counts
-    found = [tag for tag in tags if sha1(tag.encode()).digest().startswith(whole)]
+    found = [tag for tag in tags if sha1(tag.encode(errors="surrogateescape")).digest().startswith(whole)]
     return [tag for tag in found if id_of(tag).startswith(start)]
 
 

@@ -30,9 +30,8 @@ def take_up(repo: Repo, settings: Settings, queued: store.Experiment, **promised
     if left := registry.entry_of(repo, queued.tag):
         left.clear()
     with blocked():
-        words = [str(word) for word in record.get("command", ())]
         before = registry.share_of(repo, queued.tag)  # while it waited
-        entry = registry.open_entry(repo, queued.name, words, now=names.moment_of(queued.tag), **promised)
+        entry = registry.open_entry(repo, queued.name, record.command, now=names.moment_of(queued.tag), **promised)
         if before and before.is_asked:
             entry.share.ask()
         if before and before.is_pushed:

@@ -4,15 +4,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from json import JSONDecodeError
 from typing import Any, Self
 
-from experimenter.errors import NewerRecord, NotARecord
-from experimenter.storable import dumps, loads, redacted, redacted_command, without_credentials
+from experimenter.errors import NewerRecord, NotARecord, NotStorable
+from experimenter.storable import dumps, loads, redacted, redacted_command, storable, without_credentials
+from experimenter.text import visible
 
 SCHEMA = 1
 _LONGEST_LIST = 1000
 _STATUS = re.compile(rb'\{\n  "schema": 1,\n(?:.*\n)*?  "status": "([a-z]+)"')
 _DEEPEST = 110  # what we write is nested 100 deep at most, in a record
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # one that is alone is what UTF-8 cannot hold, and JSON can
+_SHOWN = 100  # characters of a line with a mistake in it
 KEYS = (
     "schema", "name", "description", "sweep", "rerun_of", "parent", "parameters", "results", "status", "submitted",
     "started", "finished", "command", "directory", "exit_code", "code", "drift", "resources", "host", "python",
@@ -51,25 +55,25 @@ class Record(Mapping[str, Any]):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Return the record that a tag's message holds.
+        """Return the record that a tag's message holds; all of it can be stored again, and shown.
 
-        Raises NotARecord if it holds none, NewerRecord for a schema that only a later version can read.
+        Raises NotARecord, which says what is wrong where, if it holds none, NewerRecord for a schema that only a later
+        version can read.
         """
-        try:
-            body = loads(text)
-        except ValueError as error:
-            raise NotARecord("the message is not JSON") from error
-        schema = body.get("schema") if isinstance(body, dict) else None
+        raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+        body = _parsed(raw)
+        schema = body.get("schema")
         if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-            raise NotARecord("the message is not a record")
+            raise NotARecord("its message is no record: it has no 'schema' that is a number from 1 on")
         if schema > SCHEMA:
-            raise NewerRecord(f"its record has schema {schema}; this experimenter reads up to {SCHEMA}")
-        if not all(isinstance(body.get(key, {}), dict) for key in ("parameters", "results", "code")):
-            raise NotARecord("its parameters, results or code are not objects")
-        brackets = ("{", "[") if isinstance(text, str) else (b"{", b"[")
-        if sum(map(text.count, brackets)) > _DEEPEST and _is_deep(body):  # type: ignore[arg-type]
-            raise NotARecord(f"it is nested more than {_DEEPEST} deep")
-        return cls(body=body)
+            shown = str(schema)[:_SHOWN]
+            raise NewerRecord(f"its record has schema {shown}; this experimenter reads up to {SCHEMA}: update it")
+        for key in ("parameters", "results", "code"):
+            if not isinstance(body.get(key, {}), dict):
+                raise NotARecord(f"its message is no record: '{key}' is no object")
+        if sum(map(raw.count, (b"{", b"["))) > _DEEPEST and _is_deep(body):
+            raise NotARecord(f"its message is no record: it is nested more than {_DEEPEST} deep")
+        return cls(body=_all_storable(body) if _SURROGATE.search(raw) else body)
 
     @classmethod
     def status_in(cls, text: bytes) -> str:
@@ -77,7 +81,8 @@ class Record(Mapping[str, Any]):
 
         Raises as `from_json`.
         """
-        found = _STATUS.match(text)
+        is_plain = text.endswith(b"\n}\n") and not _SURROGATE.search(text)
+        found = _STATUS.match(text) if is_plain else None
         return found[1].decode() if found else cls.from_json(text).status
 
     def to_json(self) -> str:
@@ -90,10 +95,21 @@ class Record(Mapping[str, Any]):
         merged = {**self.body, **changes}
         return replace(self, body=_in_order({key: value for key, value in merged.items() if value is not None}))
 
+    def with_facts(self, *, name: str, **code: str) -> Self:
+        """Return this record with what git knows of its experiment: the name, and keys of `code`."""
+        body = {**self.body, "name": name, "code": code | {**self.body.get("code", {})} | code}
+        return replace(self, body=_in_order(body))
+
     @property
     def status(self) -> str:
         """How the experiment stands, or how it ended."""
         return str(self.body.get("status", ""))
+
+    @property
+    def command(self) -> list[str]:
+        """The words of the command, of whatever kind the record has them; none where it has no list of them."""
+        words = self.body.get("command")
+        return list(map(str, words)) if isinstance(words, list) else []
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -129,6 +145,34 @@ def path_lists(**lists: Sequence[str]) -> dict[str, Any]:
     cut: dict[str, Any] = {name: list(paths[:_LONGEST_LIST]) for name, paths in lists.items()}
     missing = sum(max(0, len(paths) - _LONGEST_LIST) for paths in lists.values())
     return cut | ({"truncated": missing} if missing else {})
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    """Return the object that a message holds. Raises NotARecord, which says what is wrong at which place."""
+    try:
+        body = loads(raw)
+    except JSONDecodeError as error:
+        line = visible(error.doc.split("\n")[error.lineno - 1])
+        raise NotARecord(
+            f"its message is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
+            details=[line[:_SHOWN]] if line else [],
+        ) from error
+    except UnicodeDecodeError as error:
+        place = raw.count(b"\n", 0, error.start) + 1
+        raise NotARecord(f"its message is not UTF-8: line {place} has the byte 0x{raw[error.start]:02x}") from error
+    except ValueError as error:  # too deep, or too many digits
+        raise NotARecord(f"its message cannot be read: {visible(str(error))}") from error
+    if not isinstance(body, dict):
+        raise NotARecord("its message is no record: it is no object of JSON")
+    return body
+
+
+def _all_storable(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a message holds without lone surrogates. Raises NotARecord if it cannot be stored even so."""
+    try:
+        return {**storable(body)}
+    except NotStorable as error:
+        raise NotARecord(f"its message is no record: {error}") from error
 
 
 def _is_deep(value: Any) -> bool:

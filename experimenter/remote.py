@@ -14,6 +14,7 @@ from experimenter.plumbing.transfer import Patience, Transfer, transfer
 from experimenter.signals import interruptible
 from experimenter.storable import without_credentials
 from experimenter.store import Experiment
+from experimenter.tags import Unreadable
 from experimenter.text import visible
 
 _log = logging.getLogger("experimenter")
@@ -32,7 +33,7 @@ _NETWORK = re.compile(
 _LASTING = re.compile(r"(?:error:|HTTP) 4(?!08|29)\d\d|receiving end does not support|authentication", re.IGNORECASE)
 _PASSWORD = re.compile(r"could not read (?:username|password)|terminal prompts disabled", re.IGNORECASE)
 _NOISE = re.compile(r"\d\d:\d\d:\d\d\.\d+ |hint:|Delta compression |Total \d|To |From ")
-_RESULT = re.compile(r"^(?P<flag>[ +\-*!=])\t[^\t]*?:(?P<ref>\S+)\t(?P<summary>.*)$", re.MULTILINE)
+_RESULT = re.compile(r"^(?P<flag>[ +\-*!=])\t[^\t]*?:(?P<ref>[^\t\n]+)\t(?P<summary>.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ class Remote:
         if not answer or answer.status:  # one that lets us only read has the other program alone
             answer = self._speak("ls-remote", "--quiet", *words)
         tags, heads, others = {}, [], []
-        for line in answer.stdout.decode(errors="replace").splitlines():
+        for line in answer.stdout.decode(errors="surrogateescape").split("\n")[:-1]:
             oid, _, ref = line.partition("\t")
             if ref.endswith("^{}"):
                 continue
@@ -139,7 +140,7 @@ class Remote:
         leases = [f"--force-with-lease={store.ref(tag)}:{oid}" for tag, oid in tags.items()]
         return self._push(*leases, *_refspecs(list(tags), leave=None)) if tags else {}
 
-    def delete(self, experiments: Sequence[Experiment]) -> None:
+    def delete(self, experiments: Sequence[Experiment | Unreadable]) -> None:
         """Delete the tags that it has of these experiments, all or none, with the values that we have.
 
         Raises NotRemoved if one has another value there, RemoteFailed if it refuses.
@@ -181,7 +182,7 @@ class Remote:
         options = [word for word in words if word.startswith("--")]
         refspecs = [word for word in words if not word.startswith("--")]
         done = self._speak(*only, "--porcelain", "--progress", *options, "--", self.place, *refspecs, expected=(0, 1))
-        results = list(_RESULT.finditer(done.stdout.decode(errors="replace")))
+        results = list(_RESULT.finditer(done.stdout.decode(errors="surrogateescape")))
         if done.status and not results:
             raise self._failure(f"cannot push to {self}", done)
         tags = [(result["flag"], result["ref"].removeprefix("refs/tags/"), result["summary"]) for result in results]
@@ -243,20 +244,23 @@ def check_name(repo: Repo, name: str) -> None:
 def _default_name(repo: Repo) -> str:
     if configured := [name for name in config(repo).get("remote", ()) if name]:
         return configured[-1]
-    head = repo.git("symbolic-ref", "--quiet", "HEAD", expected=(0, 1)).decode(errors="surrogateescape").strip()
+    answer = repo.git("symbolic-ref", "--quiet", "HEAD", expected=(0, 1))
+    head = answer.decode(errors="surrogateescape").removesuffix("\n")
     remote = config_value(repo, f"branch.{head.removeprefix('refs/heads/')}.remote") if head else ""
     return remote if remote not in ("", ".") else "origin"  # `.` stands for this repository
 
 
 def _receiver(repo: Repo, place: str) -> str:
-    words = ("config", "--get-all", f"remote.{place}.receivepack")  # of which git takes the first
-    return (*repo.git(*words, expected=(0, 1)).decode(errors="surrogateescape").splitlines(), "git-receive-pack")[0]
+    words = ("config", "-z", "--get-all", f"remote.{place}.receivepack")  # of which git takes the first
+    found = repo.git(*words, expected=(0, 1)).decode(errors="surrogateescape")
+    return found.partition("\0")[0] if found else "git-receive-pack"
 
 
 def _urls(repo: Repo, name: str, *options: str) -> list[str]:
     """Return where git fetches from, or pushes to, for a remote, a path or a URL; nothing for an unknown name."""
     words = ("remote", "get-url", "--all", *options, "--", name)
-    found = repo.git(*words, expected=(0, 2, 128)).decode(errors="surrogateescape").splitlines()
+    answer = repo.git(*words, expected=(0, 2, 128)).decode(errors="surrogateescape").removesuffix("\n")
+    found = answer.split("\n") if answer else []
     return found or ([name] if re.search(r"[/:.]", name) else [])
 
 

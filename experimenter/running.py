@@ -163,7 +163,7 @@ def _known_tags(repo: Repo) -> list[str]:
 def _waiting(repo: Repo, job: Job) -> Entry:
     """Return an entry for an experiment that waits for a cluster, and has none of its own."""
     experiment = store.find(repo, job.tag)
-    words = experiment.record.get("command", ()) if experiment else ()
+    words = experiment.record.command if experiment else ()
     return leftovers.entry_of_nobody(StateFolder.of(repo), job.tag, words=words, sweep=job.sweep)
 
 

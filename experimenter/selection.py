@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -13,10 +13,11 @@ from experimenter.keys import Keys, values_of
 from experimenter.plumbing import Repo, tree_of
 from experimenter.query import Condition, as_number
 from experimenter.storable import dumps
-from experimenter.store import Experiment
+from experimenter.store import Experiment, Listing
 from experimenter.text import visible
 
 _log = logging.getLogger("experimenter")
+_NAMED = 10  # tags that a warning names
 _Item = TypeVar("_Item")
 
 
@@ -24,7 +25,8 @@ _Item = TypeVar("_Item")
 class Selection:
     """Which experiments are wanted, and in which order: from the oldest to the newest unless `sort` names a key.
 
-    `revision` stands for exactly its code, `limit` for so many of the newest, or of the first after sorting.
+    `revision` stands for exactly its code, `limit` for so many of the newest, or of the first after sorting. Git is
+    asked for the trees of their code where `has_trees`, or a key, needs them.
     """
 
     revision: str | None = None
@@ -34,6 +36,7 @@ class Selection:
     sort: str | None = None
     reverse: bool = False
     limit: int | None = None
+    has_trees: bool = True
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 0:
@@ -43,20 +46,22 @@ class Selection:
 def select(repo: Repo, wanted: Selection) -> list[Experiment]:
     """Return the experiments that are wanted.
 
-    Tags that hold no record that we can read are passed over, with a warning for each kind of them; with a `limit` and
-    no need to read others, only those that were met. Raises BadCondition, BadKey, or ExperimenterError for an unknown
+    Tags that hold no record that we can read are passed over, with one warning for all of them; with a `limit` and no
+    need to read others, for those that were met. Raises BadCondition, BadKey, or ExperimenterError for an unknown
     revision.
     """
     condition = query.parse(wanted.where) if wanted.where is not None else None
     if wanted.limit is not None and condition is None and wanted.sort is None:
-        found = _newest(repo, wanted, wanted.limit)
+        listing = _newest(repo, wanted, wanted.limit)
     else:
         objects = store.tag_objects(repo, tree=_tree(repo, wanted))
         if wanted.name is not None:
             objects = {tag: object_ for tag, object_ in objects.items() if names.name_of(tag) == wanted.name}
-        found = _matching(repo, wanted, objects)
-        if condition or wanted.sort is not None:
-            found = _chosen(found, condition, wanted)
+        listing = _matching(repo, wanted, objects)
+    _warn_of_others(listing)
+    found = listing.experiments
+    if condition or wanted.sort is not None:
+        found = _chosen(found, condition, wanted)
     return found[::-1] if wanted.reverse and wanted.sort is None else found
 
 
@@ -64,31 +69,44 @@ def _tree(repo: Repo, wanted: Selection) -> str | None:
     return None if wanted.revision is None else tree_of(repo, wanted.revision)
 
 
-def _matching(repo: Repo, wanted: Selection, objects: Mapping[str, str]) -> list[Experiment]:
-    """Return the experiments of some tags; only those with results if these are wanted."""
-    listing = store.listing(repo, objects)
-    if listing.no_records:
-        count, first = len(listing.no_records), listing.no_records[0]
-        tags = f"the tag {first}, which is" if count == 1 else f"{count} tags ({first}, …), which are"
-        _log.warning("passed over %s no record of an experiment", tags)
-    for tag in listing.newer:
-        _log.warning("passed over %s, which a later version of experimenter wrote; update to read it", tag)
-    return [one for one in listing.experiments if one.record.results or not wanted.with_results]
+def _matching(repo: Repo, wanted: Selection, objects: Mapping[str, str]) -> Listing:
+    """Return what some tags are; of the experiments only those with results if these are wanted."""
+    has_keys = wanted.where is not None or wanted.sort is not None
+    found = store.listing(repo, objects, has_trees=wanted.has_trees or has_keys)
+    if not wanted.with_results:
+        return found
+    return replace(found, experiments=[one for one in found.experiments if one.results])
 
 
-def _newest(repo: Repo, wanted: Selection, limit: int) -> list[Experiment]:
-    """Return the newest, reading no more than it takes to find so many."""
+def _newest(repo: Repo, wanted: Selection, limit: int) -> Listing:
+    """Return the newest, and what was met besides, reading no more than it takes to find so many."""
     objects = store.tag_objects(repo, tree=_tree(repo, wanted)) if wanted.revision is not None else {}
     left = list(objects) if wanted.revision is not None else store.by_age(store.tag_names(repo))
     if wanted.name is not None:
         left = [tag for tag in left if names.name_of(tag) == wanted.name]
-    found, size = list[Experiment](), limit
-    while left and len(found) < limit:
+    found, size = Listing(experiments=[], no_records=[], newer=[]), limit
+    while left and len(found.experiments) < limit:
         chunk = left[-size:]
         del left[-size:]
         found = _matching(repo, wanted, {tag: objects.get(tag) or store.ref(tag) for tag in chunk}) + found
         size *= 2
-    return found[max(0, len(found) - limit) :]
+    return replace(found, experiments=found.experiments[max(0, len(found.experiments) - limit) :])
+
+
+def _warn_of_others(found: Listing) -> None:
+    """Warn, once for all, of tags that were passed over."""
+    others = []
+    if found.no_records:
+        count, first = len(found.no_records), visible(found.no_records[0])
+        tags = f"the tag {first}, which is" if count == 1 else f"{count} tags ({first}, …), which are"
+        others.append(f"{tags} no record of an experiment")
+    if found.newer:
+        count, shown = len(found.newer), ", ".join(map(visible, found.newer[:_NAMED]))
+        more = f" and {count - _NAMED} more" if count > _NAMED else ""
+        them = "it" if count == 1 else "them"
+        others.append(f"{shown}{more}, which a later version of experimenter wrote; update to read {them}")
+    if others:
+        _log.warning("passed over %s", ", and ".join(others))
 
 
 def _chosen(found: Iterable[Experiment], condition: Condition | None, wanted: Selection) -> list[Experiment]:

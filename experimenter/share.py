@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from experimenter import registry, store
+from experimenter import registry, store, targets
 from experimenter.errors import (
     ExperimenterError,
     Interrupted,
@@ -251,7 +251,7 @@ def _plan(repo: Repo, remote: Remote, theirs: Theirs, wanted: Sequence[str] | No
     sending = set(new)
     staying = [tag for tag, oid in ours.items() if tag not in sending and theirs.tags.get(tag) != oid]
     commits = {brief[tag][1] for tag in (*new, *replacing)}
-    common = store.commits(repo) if commits and theirs.tags else {}
+    common = targets.commits(repo) if commits and theirs.tags else {}
     known = {common.get(tag, oid) if ours.get(tag) == oid else oid for tag, oid in theirs.tags.items()}
     return _Plan(new=new, replacing=replacing, conflicts=conflicts, leave=staying, commits=commits, known=known)
 
@@ -275,7 +275,7 @@ def _weigh(repo: Repo, remote: Remote, plan: _Plan, theirs: Theirs, max_size_byt
     except TimedOut as error:
         raise RemoteFailed(f"git did not find out in time what {remote} lacks") from error
     sizes = repo.git("cat-file", "--batch-check=%(objecttype) %(objectsize) %(rest)", "--buffer", stdin=new)
-    lines = sizes.splitlines()
+    lines = sizes.split(b"\n")[:-1]
     files = []
     for line in lines:
         kind, size, path = line.split(b" ", 2) if line.count(b" ") > 1 else (*line.split(b" "), b"")

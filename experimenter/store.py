@@ -2,10 +2,9 @@
 
 import contextlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import compress
 from operator import itemgetter
 from typing import Any
 
@@ -14,22 +13,27 @@ from experimenter.errors import GitFailed, NewerRecord, NotARecord
 from experimenter.identity import tagger
 from experimenter.plumbing import Repo, delete_ref, update_ref
 from experimenter.record import Record
+from experimenter.tags import Tag, Unreadable, contents_of, tags_in
+from experimenter.targets import Trees, objects_on
+from experimenter.text import visible
 
 _AGE = itemgetter(slice(-len("20261123T031936.123456Z"), None))  # the end of a tag, which is its time
 UNFINISHED = ("queued", "running")
-_PKT_LENGTH = 4  # hex digits before each line of gitprotocol-common(5)
-_PEELED = re.compile(rb"^([0-9a-f]+ refs/tags/exp_\S+)\n([0-9a-f]+) \S+\^\{\}$", re.MULTILINE)
-_COMMIT_AND_MESSAGE = re.compile(rb"object (?P<commit>[0-9a-f]+)\ntype commit\n.*?\n\n(?P<message>.*)", re.DOTALL)
+_COMMIT = re.compile(rb"\nobject ([0-9a-f]+)\n")  # among tags; a message may have such a line, which does no harm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """A tag with its record, its code state, and the object that the tag was when we read it."""
+    """A tag with its record, its code state, and the object that the tag was when we read it.
+
+    What git says goes before what the tag's message says: `claims` is what that says otherwise, by its dotted key.
+    """
 
     tag: str
     tag_object: str
     commit: str
     record: Record
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -45,6 +49,23 @@ class Experiment:
         """Return the record with the tag and the id in front."""
         identity = {"tag": self.tag, "id": self.id}
         return identity | {key: value for key, value in self.record.items() if key not in identity}
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether the record names another experiment, or another commit, than git does."""
+        code = self.record.body.get("code", {})
+        is_other = self.record.body.get("name", self.name) != self.name
+        return is_other or bool(code.get("commit", self.commit) != self.commit)
+
+    def as_git_says(self, **code: str) -> "Experiment":
+        """Return it with a record that has the name, the commit, and `code` besides, as git knows them."""
+        facts = {"commit": self.commit, **code}
+        said = self.record.body.get("code", {})
+        claims = {f"code.{key}": said[key] for key, fact in facts.items() if said.get(key, fact) != fact}
+        if self.record.body.get("name", self.name) != self.name:
+            claims["name"] = self.record.body["name"]
+        record = self.record.with_facts(name=self.name, **facts)
+        return replace(self, record=record, claims={**self.claims, **claims})
 
     @property
     def status(self) -> str:
@@ -84,6 +105,13 @@ class Listing:
     experiments: list[Experiment]
     no_records: list[str]
     newer: list[str]
+
+    def __add__(self, other: "Listing") -> "Listing":
+        return Listing(
+            experiments=self.experiments + other.experiments,
+            no_records=self.no_records + other.no_records,
+            newer=self.newer + other.newer,
+        )
 
 
 def create(repo: Repo, tag: str, commit: str, record: Record) -> Experiment:
@@ -128,7 +156,7 @@ def tag_objects(repo: Repo, *, tree: str | None = None) -> dict[str, str]:
     if tree is not None:
         return dict(sorted(_tag_objects_on(repo, tree), key=lambda item: names.age_key(item[0])))
     refs = repo.ask(ahead.OBJECTS)
-    found = (line.partition(" ") for line in refs.decode(errors="replace").splitlines())
+    found = (line.partition(" ") for line in refs.decode(errors="surrogateescape").split("\n")[:-1])
     return {tag: oid for oid, _, tag in sorted(found, key=lambda line: _AGE(line[2]))}
 
 
@@ -138,17 +166,36 @@ def other_tags(repo: Repo) -> list[str]:
 
 
 def _names(repo: Repo) -> list[str]:
-    refs = repo.ask(ahead.NAMES).decode(errors="replace")
-    return f"\n{refs.rstrip()}".split("\nrefs/tags/")[1:]
+    refs = repo.ask(ahead.NAMES).decode(errors="surrogateescape").removesuffix("\n")
+    return f"\n{refs}".split("\nrefs/tags/")[1:]
 
 
 def read(repo: Repo, tag: str) -> Experiment:
     """Return the experiment of an existing tag. Raises NotARecord or NewerRecord, naming the tag."""
-    try:
-        (found,) = _read_all(repo, {tag: ref(tag)})
-        return found.experiment()
-    except (NotARecord, NewerRecord) as error:
-        raise type(error)(f"{tag}: {error}") from error
+    (found,) = looked_at(repo, [tag])
+    return readable(found)
+
+
+def looked_at(repo: Repo, tags: Iterable[str], *, has_trees: bool = False) -> list[Experiment | Unreadable]:
+    """Return what existing tags are, in their order; with `has_trees` as `listing` does."""
+    objects = {tag: ref(tag) for tag in tags}
+    contents = contents_of(repo, objects)
+    trees = _trees_of(repo, contents if has_trees else b"").answer()
+    found: list[Experiment | Unreadable] = []
+    for tag in tags_in(contents, objects):
+        try:
+            found.append(_on_tree(_experiment(tag), trees))
+        except (NotARecord, NewerRecord) as error:
+            named = type(error)(f"{visible(tag.name)}: {error.message}", details=error.details)
+            found.append(Unreadable(tag=tag.name, tag_object=tag.object, error=named))
+    return found
+
+
+def readable(found: Experiment | Unreadable) -> Experiment:
+    """Return what is an experiment; raise NotARecord or NewerRecord, naming the tag, for what is none."""
+    if isinstance(found, Unreadable):
+        raise found.error
+    return found
 
 
 def find(repo: Repo, tag: str) -> Experiment | None:
@@ -159,36 +206,44 @@ def find(repo: Repo, tag: str) -> Experiment | None:
         return None
 
 
-def listing(repo: Repo, objects: Mapping[str, str]) -> Listing:
-    """Return the experiments of some tags, in their order; `objects` has for each tag its object, or its ref."""
+def listing(repo: Repo, objects: Mapping[str, str], *, has_trees: bool = False) -> Listing:
+    """Return the experiments of some tags, in their order; `objects` has for each tag its object, or its ref.
+
+    With `has_trees` their records tell the trees that git knows, which looks them up while we read the records.
+    """
     found = Listing(experiments=[], no_records=[], newer=[])
-    for tag in _read_all(repo, objects):
+    contents = contents_of(repo, objects)
+    trees = _trees_of(repo, contents if has_trees else b"")
+    for tag in tags_in(contents, objects):
         if not tag.object and objects[tag.name] == ref(tag.name):
             continue  # removed meanwhile, as by a run that failed
         try:
-            found.experiments.append(tag.experiment())
+            found.experiments.append(_experiment(tag))
         except NewerRecord:
             found.newer.append(tag.name)
         except NotARecord:
             found.no_records.append(tag.name)
+    if known := trees.answer():
+        found.experiments[:] = [_on_tree(one, known) for one in found.experiments]
     return found
 
 
-def each(repo: Repo, objects: Mapping[str, str]) -> Iterator[Experiment]:
+def each(repo: Repo, objects: Mapping[str, str], *, has_trees: bool = False) -> Iterator[Experiment]:
     """Yield those experiments of `listing` whose records can be read, one after the other: there may be many."""
-    for tag in _read_all(repo, objects):
+    contents = contents_of(repo, objects)
+    trees = _trees_of(repo, contents if has_trees else b"").answer()
+    for tag in tags_in(contents, objects):
         with contextlib.suppress(NotARecord, NewerRecord):
-            yield tag.experiment()
+            yield _on_tree(_experiment(tag), trees)
 
 
 def briefs(repo: Repo, objects: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Return the status and the commit of those experiments of `listing` whose records can be read. Cheap."""
     found = {}
-    for tag in _read_all(repo, objects):
-        match = _COMMIT_AND_MESSAGE.fullmatch(tag.content)
-        if match and names.is_tag(tag.name):
-            with contextlib.suppress(NotARecord, NewerRecord):
-                found[tag.name] = Record.status_in(match["message"]), match["commit"].decode()
+    for tag in tags_in(contents_of(repo, objects), objects):
+        with contextlib.suppress(NotARecord, NewerRecord):
+            commit, message = tag.parts()
+            found[tag.name] = Record.status_in(message), commit
     return found
 
 
@@ -197,94 +252,34 @@ def experiments(repo: Repo, objects: Mapping[str, str]) -> dict[str, Experiment]
     return {experiment.tag: experiment for experiment in each(repo, objects)}
 
 
-def commits(repo: Repo) -> dict[str, str]:
-    """Return the commit of each tag `exp_*`, without reading one; none where git does not tell."""
-    try:
-        heads, tails = _cut_at_commits(repo)
-    except GitFailed:
-        return {}
-    return {_tag_of(head)[0]: tail.partition(b"\n")[0].decode() for head, tail in zip(heads, tails, strict=True)}
+def _experiment(tag: Tag) -> Experiment:
+    """Return the experiment that a tag is. Raises NotARecord or NewerRecord."""
+    commit, message = tag.parts()
+    found = Experiment(tag=tag.name, tag_object=tag.object, commit=commit, record=Record.from_json(message))
+    return found.as_git_says() if found.is_contradicted else found
 
 
-@dataclass(frozen=True, slots=True)
-class _Tag:
-    """A tag as git has it: its object's name and content, which are empty if it is gone."""
-
-    name: str
-    object: str
-    content: bytes
-
-    @property
-    def commit(self) -> str:
-        """The commit that it is on; empty if it is on none, or gone."""
-        match = _COMMIT_AND_MESSAGE.fullmatch(self.content)
-        return match["commit"].decode() if match else ""
-
-    def experiment(self) -> Experiment:
-        """Return the experiment that it is. Raises NotARecord or NewerRecord."""
-        if not self.object:
-            raise NotARecord("it is gone")
-        match = _COMMIT_AND_MESSAGE.fullmatch(self.content)
-        if not match or not names.is_tag(self.name):
-            raise NotARecord("this is no tag of an experiment")
-        record = Record.from_json(match["message"])
-        return Experiment(tag=self.name, tag_object=self.object, commit=match["commit"].decode(), record=record)
+def _trees_of(repo: Repo, contents: bytes) -> Trees:
+    return Trees.ask(repo, _COMMIT.findall(contents))
 
 
-def _read_all(repo: Repo, objects: Mapping[str, str]) -> Iterator[_Tag]:
-    """Yield tags, read in one pass of git-cat-file(1)."""
-    asked = "".join(f"{name}\n" for name in objects.values()).encode()
-    answer = repo.git("cat-file", "--batch", "--buffer", stdin=asked) if asked else b""
-    place = 0
-    for tag in objects:
-        end = answer.index(b"\n", place)
-        header = answer[place:end].split()
-        place = end + 1
-        if header[-1] == b"missing":
-            yield _Tag(tag, "", b"")
-            continue
-        oid, kind, size = header
-        yield _Tag(tag, oid.decode(), answer[place : place + int(size)] if kind == b"tag" else b"")
-        place += int(size) + 1
+def _on_tree(experiment: Experiment, trees: Mapping[str, str]) -> Experiment:
+    """Return an experiment whose record has the tree that git knows, as far as it does."""
+    tree, body = trees.get(experiment.commit), experiment.record.body
+    code = body.get("code", {})
+    if tree is None or (code.get("tree") == tree and "commit" in code and "name" in body):
+        return experiment
+    return experiment.as_git_says(tree=tree)
 
 
 def _tag_objects_on(repo: Repo, tree: str) -> list[tuple[str, str]]:
     """Return the tags, each with its object, on commits that have a tree."""
     try:
-        heads, tails = _cut_at_commits(repo)
+        return objects_on(repo, tree)
     except GitFailed:  # some tag, of whomever, is broken
-        tags = [tag for tag in _read_all(repo, tag_objects(repo)) if tag.commit]
-        wanted = _commits_with(repo, tree, {tag.commit.encode() for tag in tags})
-        return [(tag.name, tag.object) for tag in tags if tag.commit.encode() in wanted]
-    commits = list(map(itemgetter(slice(len(tree))), tails))
-    wanted = _commits_with(repo, tree, set(commits))
-    return list(map(_tag_of, compress(heads, map(wanted.__contains__, commits))))
-
-
-def _cut_at_commits(repo: Repo) -> tuple[list[bytes], list[bytes]]:
-    """Return what git says of annotated tags, cut where it says what one is on, as what is before it and what follows.
-
-    Raises GitFailed.
-    """
-    try:
-        said = repo.ask(ahead.COMMITS)
-    except GitFailed:
-        said = _PEELED.sub(rb"0000\1 peeled:\2", repo.git("show-ref", "--dereference", "--tags", expected=(0, 1)))
-    pieces = said.split(b" peeled:")
-    return pieces[:-1], pieces[1:]
-
-
-def _tag_of(head: bytes) -> tuple[str, str]:
-    """Return a tag and its object, from the last line before what it is on: `<length><oid> refs/tags/<tag>`."""
-    oid, _, tag = head[head.rfind(b"\n") + 1 :].decode(errors="replace").partition(" refs/tags/")
-    return tag, oid[_PKT_LENGTH:]
-
-
-def _commits_with(repo: Repo, tree: str, commits: Collection[bytes]) -> set[bytes]:
-    """Return those of some commits, or of other objects, that have a tree."""
-    asked = b"".join(b"%s^{tree}\n" % commit for commit in commits)
-    trees = repo.git("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked).splitlines()
-    return {commit for commit, its in zip(commits, trees, strict=True) if its == tree.encode()}
+        objects = tag_objects(repo)
+        trees = Trees.ask(repo, map(str.encode, objects.values())).answer()
+        return [(tag, oid) for tag, oid in objects.items() if trees.get(oid) == tree]
 
 
 def _tag_object(repo: Repo, tag: str, commit: str, record: Record) -> str:

@@ -11,7 +11,7 @@ LEVELS = [
     {"ahead", "text", "written"},
     {"errors", "layout"},
     {"detach", "limits", "markers", "names", "plumbing", "process", "query", "settings", "storable", "witness"},
-    {"places", "programs", "relay"},
+    {"places", "programs", "relay", "tags", "targets"},
     {"environment", "identity", "params", "record", "results", "slurm", "state", "status", "template", "terminal"},
     {"grid", "jobs", "pidfile", "snapshot", "store", "tree", "worker", "worktree"},
     {"cells", "editable", "entry", "find", "keys", "locks", "signals"},

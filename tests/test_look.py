@@ -246,6 +246,140 @@ def test_control_characters_in_records_are_shown_escaped(repo: Path) -> None:
     assert len(experimenter().stdout.splitlines()) == 2
 
 
+BIG_BESIDE_A_SURROGATE = '{"schema": 1, "parameters": {"p": [' + "9" * 4100 + ', "\\ud800"]}}'
+EQUAL_KEYS = r'{"schema": 1, "parameters": {"p": [{"\ud800": 1, "\"\\355\\240\\200\"": 2}]}}'
+
+
+@pytest.mark.parametrize("message", [BIG_BESIDE_A_SURROGATE, EQUAL_KEYS])
+def test_what_cannot_be_shown_costs_no_other_record_its_place(three: Path, message: str) -> None:
+    hand_made("exp_evil_20260101T000000.000000Z", message)
+
+    for words in (
+        ["list"],
+        ["list", "--csv"],
+        ["list", "--json"],
+        ["list", "--where", "acc > 0", "--sort", "acc"],
+        ["list", "--group-by", "name", "--json"],
+        ["list", "--columns", "parameters", "--only-changed"],
+    ):
+        done = experimenter(*words)
+        assert (done.returncode, done.stderr.count("passed over the tag exp_evil_20260101T000000.000000Z")) == (0, 1)
+        assert "first" in done.stdout or "0.1" in done.stdout
+    shown = experimenter("show", "evil")
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert "exp_evil_20260101T000000.000000Z: its message is no record: parameters.p[0]" in shown.stderr
+
+
+ODD_VALUES = [
+    "{}", "[]", "7", '"x"', "null", "true", "[1, {}]", '{"a": [{}]}', "8e307", "8" + "0" * 307, "9" * 400, "1e999",
+    '"NaN"', '"0001-01-01T00:00:00"', '"9999-12-31T23:59:59-14:00"', '["\\ud800"]', '"\\u0000\\n\\u001b[2J"',
+]  # fmt: skip
+ODD_KEYS = (
+    "name", "description", "sweep", "rerun_of", "parent", "status", "submitted", "started", "finished", "command",
+    "directory", "exit_code", "drift", "resources", "host", "python", "experimenter", "tag", "id",
+)  # fmt: skip
+
+
+def test_values_of_any_kind_are_read_everywhere_without_a_traceback(repo: Path) -> None:
+    body = {**dict.fromkeys(ODD_KEYS, 0), "parameters": {"p": 0}, "results": {"x": 0}}
+    body["code"] = dict.fromkeys(("commit", "tree", "base", "branch", "changed"), 0)
+    for number, value in enumerate(ODD_VALUES):
+        message = json.dumps({"schema": 1, **body}).replace(": 0", f": {value}")
+        hand_made(f"exp_odd{number}_20260101T000000.000000Z", message)
+    each = ("show odd{}", "diff odd{} odd1 --json", "diff odd1 odd{}")
+
+    for line in (
+        "list", "list --csv", "list --json", "list --sort x", "list --sort started --reverse", "list --where x>0",
+        "list --where status!='a'", "list --group-by x", "list --group-by status,command --json", "list --only-changed",
+        "list --columns code,drift,changed,command,started", "ps", "wait odd7", "prune --older-than 1d --dry-run",
+        *(line.format(number) for line in each for number in range(len(ODD_VALUES))),
+    ):  # fmt: skip
+        done = experimenter(*line.split())
+        assert "Traceback" not in done.stderr, line
+        assert line.startswith("wait") or done.returncode == 0, (line, done.stderr)
+        assert "--json" not in line or json.loads(done.stdout)
+    assert len(listed()) == len(ODD_VALUES)
+
+
+def test_what_git_says_goes_before_what_a_record_says(three: Path) -> None:
+    head, tree = sh("git rev-parse HEAD HEAD^{tree}").split()
+    code = {"commit": "1" * 40, "tree": "2" * 40, "base": "3" * 40, "branch": "release"}
+    hand_made("exp_forged_20260101T000000.000000Z", json.dumps({"schema": 1, "name": "other", "code": code}))
+    hand_made("exp_bare_20260101T000000.000001Z", '{"schema": 1}')
+
+    for found in (*listed("list")[:2], json.loads(experimenter("show", "--json", "forged").stdout)):
+        assert found["name"] == found["tag"].split("_")[1]
+        assert (found["code"]["commit"], found["code"]["tree"]) == (head, tree)
+    assert (listed()[0]["code"]["base"], listed()[0]["code"]["branch"]) == ("3" * 40, "release")
+    for line in ("show forged", "--csv", "--csv --columns name,commit,tree,code", f"list --where tree=='{tree}'"):
+        shown = experimenter(*line.split()).stdout
+        assert head[:8] in shown and "1111" not in shown and "2222" not in shown
+        assert "other" not in shown
+    assert listed("list", "--where", f"code.tree == '{'2' * 40}' or commit == '{'1' * 40}'") == []
+
+
+def test_one_tag_under_two_names_is_one_experiment(three: Path) -> None:
+    first = sh("git tag --list 'exp_first_*'").strip()
+    sh(f"git update-ref refs/tags/exp_second_20270101T000000.000001Z $(git rev-parse {first})")
+
+    done = experimenter("list", "--json")
+    assert names(json.loads(done.stdout)) == ["first", "second", "third"]
+    assert done.stderr == (
+        "Warning: passed over the tag exp_second_20270101T000000.000001Z, which is no record of an experiment\n"
+    )
+    shown = experimenter("show", "exp_second_20270101T000000.000001Z").stderr
+    assert f"its object bears another name, {first}" in shown
+
+
+def test_all_tags_that_are_passed_over_are_told_in_one_line(three: Path) -> None:
+    hand_made("exp_text_20260101T000000.000000Z", "hello")
+    for number in range(3):
+        hand_made(f"exp_later{number}_20260101T000000.000000Z", '{"schema": 2}')
+
+    for words in (["list"], ["list", "--limit", "5"], ["list", "--where", "acc > 0"]):
+        done = experimenter(*words)
+        assert (done.returncode, done.stderr.count("\n"), done.stderr.count("Warning")) == (0, 1, 1)
+        assert all(f"exp_later{number}_" in done.stderr for number in range(3))
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ('{\n  "schema": 1,\n  "name": "x",,\n}\n', "its message is not JSON: line 3, column 15: "),
+        ('{"schema": 1}\nhello', "its message is not JSON: line 2, column 1: Extra data\n  hello\n"),
+        (b'{"schema": 1,\n "name": "\xff"}', "its message is not UTF-8: line 2 has the byte 0xff"),
+        ('{"schema": 1, "results": [1]}', "its message is no record: 'results' is no object"),
+        ('{"schema": "1"}', "its message is no record: it has no 'schema' that is a number"),
+        ("[1]", "its message is no record: it is no object of JSON"),
+        ('{"schema": 1, "a": ' + "[" * 120 + "]" * 120 + "}", "its message is no record: it is nested more than 110"),
+        ('{"schema": 1, "a": ' + "9" * 5000 + "}", "its message cannot be read: "),
+        ('{"schema": 2}', "its record has schema 2; this experimenter reads up to 1"),
+    ],
+)
+def test_show_says_what_is_wrong_with_a_record_and_where(repo: Path, message: str | bytes, reason: str) -> None:
+    hand_made("exp_edited_20260101T000000.000000Z", message)
+
+    for word in ("edited", "exp_edited_20260101T000000.000000Z", id_of("exp_edited_20260101T000000.000000Z")):
+        done = experimenter("show", word)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"Error: exp_edited_20260101T000000.000000Z: {reason}")
+
+
+def test_names_with_characters_that_only_look_like_line_ends_are_read(three: Path) -> None:
+    short = sh(
+        "for i in $(seq 700); do echo $i | git hash-object -w --stdin; done | cut -c1-4 | sort | uniq -d"
+    ).split()
+    for odd in ("\u0085", "\u2028", "\u2029"):
+        sh(f"git tag -a -m x 'exp_a{odd}{short[0]}'; git tag 'exp_b{odd}'; git tag 'exp{odd}c'; git branch 'd{odd}'")
+    sh("git tag -a -m x \"$(printf 'exp_\\377')\"")
+
+    for words in (["list"], ["-c", "HEAD~0"], ["--json"], ["--limit", "9"], ["show", "first"], ["verify", "third"]):
+        done = experimenter(*words)
+        assert "Traceback" not in done.stderr
+        assert done.returncode == 0, done.stderr
+    assert len(json.loads(experimenter("--json").stdout)) == 3
+
+
 def test_tags_that_hold_no_record_are_passed_over_with_one_warning(three: Path) -> None:
     sh("git tag exp_light_20260101T000000.000000Z; git tag -a -m hello exp_odd_20260101T000000.000000Z")
     sh("git tag -a -m hello exp_no_time; git tag v1; git tag exp_tree_20260101T000000.000000Z HEAD^{tree}")
@@ -275,7 +409,9 @@ def test_keys_that_we_do_not_know_are_kept(repo: Path) -> None:
     hand_made("exp_sample_20260101T000000.000000Z", SAMPLE.read_text())
 
     (found,) = listed()
-    assert {key: value for key, value in found.items() if key not in ("tag", "id")} == sample
+    git_knows = {"commit": sh("git rev-parse HEAD").strip(), "tree": sh("git rev-parse HEAD^{tree}").strip()}
+    expected = {**sample, "name": "sample", "code": {**sample["code"], **git_knows}}
+    assert {key: value for key, value in found.items() if key not in ("tag", "id")} == expected
 
 
 def test_odd_records_from_elsewhere_do_not_break_the_listing(repo: Path) -> None:
@@ -343,13 +479,16 @@ def test_looking_changes_nothing(three: Path) -> None:
     assert {path: path.read_bytes() for path in Path(".git").rglob("*") if path.is_file()} == before
 
 
-def test_two_git_commands_read_all(three: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("words", "looks"), [(["list"], 1), (["list", "--csv"], 1), (["list", "--json"], 2)])
+def test_two_git_commands_read_all_and_a_third_knows_all_trees(
+    three: Path, tmp_path: Path, words: list[str], looks: int
+) -> None:
     trace = tmp_path / "trace"
-    experimenter("list", "--json", env={"GIT_TRACE": str(trace)})
+    experimenter(*words, env={"GIT_TRACE": str(trace)})
 
     verbs = re.findall(r"built-in: git ([\w-]+)", trace.read_text())
     assert verbs.count("for-each-ref") == 1
-    assert verbs.count("cat-file") == 1
+    assert verbs.count("cat-file") == looks
     assert set(verbs) == {"version", "rev-parse", "for-each-ref", "cat-file"}
 
 
@@ -485,7 +624,7 @@ class TestGroups:
 
 def test_a_pager_that_is_not_there_loses_nothing(three: Path, terminal: Callable[..., Terminal]) -> None:
     for number in range(25):
-        sh(f"git update-ref refs/tags/exp_n{number}_20261123T031936.123456Z $(git tag --list 'exp_first_*')")
+        hand_made(f"exp_n{number}_20261123T031936.123456Z", '{"schema": 1}')
     screen = terminal("env", "GIT_PAGER=no-such-pager", EXPERIMENTER, "list")
     screen.end()
 

@@ -223,7 +223,7 @@ def test_what_goes_into_a_tag_comes_out_of_it(
     folder: Path, parameters: dict[str, Any], results: dict[str, Any]
 ) -> None:
     repo = repo_in(folder)
-    name = tag("a", AT + timedelta(microseconds=next(NUMBERS)))
+    name = tag("baseline", AT + timedelta(microseconds=next(NUMBERS)))
 
     store.create(repo, name, head(folder), begin(parameters=parameters, results=results))
     message = sh(f"git for-each-ref --format='%(contents)' refs/tags/{name}", cwd=folder)

@@ -216,7 +216,10 @@ class TestPrune:
     def test_survives_tags_with_impossible_dates(self, three: Path) -> None:
         good = sh("git tag --list 'exp_good_*'").strip()
         for moment in ("20269999T999999.999999Z", "20260230T000000.000000Z", "20250229T000000.000000Z"):
-            sh(f"git update-ref refs/tags/exp_odd_{moment} $(git rev-parse {good})")
+            odd = f"exp_odd_{moment}"
+            sh(
+                f"git cat-file tag {good} | sed 's/^tag .*/tag {odd}/' | git mktag | xargs git update-ref refs/tags/{odd}"
+            )
 
         done = experimenter("prune", "--older-than", "1d", "--dry-run", "--json")
 

@@ -14,7 +14,8 @@ from experimenter.keys import Keys, words_in
 from experimenter.names import id_of
 from experimenter.plumbing import find_repo
 from experimenter.selection import Selection, select
-from experimenter.store import commits, tag_names, tag_objects
+from experimenter.store import tag_names, tag_objects
+from experimenter.targets import commits
 
 Records = Sequence[dict[str, Any]]
 

@@ -13,7 +13,7 @@ from experimenter.cli.printing import paint, patience, print_json, print_lines, 
 
 if TYPE_CHECKING:
     from experimenter.remote import Remote
-    from experimenter.store import Experiment
+    from experimenter.removal import Removable
 
 
 @click.command("checkout")
@@ -56,7 +56,8 @@ def checkout_command(experiment: str, place: Path | None, branch: str | None) ->
 def rm_command(experiments: tuple[str, ...], from_remote: bool, yes: bool, as_json: bool) -> None:
     """Remove experiments: their tags and logs.
 
-    Lists what would go and asks. What it prints then brings a tag back, until 'git gc' takes its
+    Lists what would go and asks. A tag exp_* that is no record of an experiment goes, too, if it is
+    named. What it prints then brings a tag back, until 'git gc' takes its
     objects: those of one that is older than two weeks (gc.pruneExpire) go at the next.
 
     \b
@@ -116,7 +117,7 @@ def prune_command(without_results: bool, older_than: str | None, dry_run: bool, 
         click.echo("Note: no finished experiment meets this", err=True)
 
 
-def _remove(repo: Any, found: "Sequence[Experiment]", remote: "Remote | None", *, yes: bool, as_json: bool) -> None:
+def _remove(repo: Any, found: "Sequence[Removable]", remote: "Remote | None", *, yes: bool, as_json: bool) -> None:
     """Show what would go, ask, remove it, first from the remote if one is given, and say how to bring it back."""
     from experimenter import removal
     from experimenter.errors import NotRemoved
@@ -152,17 +153,22 @@ def _confirms(question: str) -> bool:
         return False
 
 
-def _print_table(repo: Any, found: "Sequence[Experiment]", *, err: bool = False) -> None:
-    from experimenter.render.experiments import table_of
+def _print_table(repo: Any, found: "Sequence[Removable]", *, err: bool = False) -> None:
+    from experimenter.render.experiments import table_of, table_of_unreadable
+    from experimenter.store import Experiment
+    from experimenter.tags import Unreadable
 
-    lines, _ = table_of(found, width=table_width(), paint=paint)
+    readable = [one for one in found if isinstance(one, Experiment)]
+    others = [one for one in found if isinstance(one, Unreadable)]
+    lines = table_of(readable, width=table_width(), paint=paint)[0] if readable else []
+    lines += table_of_unreadable(others, width=table_width(), paint=paint) if others else []
     if err:
         click.echo("\n".join(lines), err=True)
     else:
         print_lines(repo, lines)
 
 
-def _identity(experiment: "Experiment") -> dict[str, str]:
+def _identity(experiment: "Removable") -> dict[str, str]:
     from experimenter.store import ref
 
     return {"tag": experiment.tag, "id": experiment.id, "ref": ref(experiment.tag), "object": experiment.tag_object}

@@ -67,7 +67,8 @@ def list_command(
     gc.disable()  # it would walk through all the records again and again, a tenth of the time, and find nothing
     repo = find_current_repo()
     settle_leftovers(repo)
-    found = select(repo, Selection(**wanted))
+    is_whole = as_json or columns is not None or group_by is not None
+    found = select(repo, Selection(**wanted, has_trees=is_whole))
     if group_by is not None:
         words = _words(group_by, "--group-by")
         _print_groups(repo, found, words, wanted, as_json=as_json, as_csv=as_csv)

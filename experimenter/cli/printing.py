@@ -129,7 +129,7 @@ def print_ended_cells(
         except BadKey as error:  # which nobody could tell before there were results
             logging.getLogger("experimenter").warning("not sorted: %s", "\n  ".join([error.message, *error.details]))
     if as_json:
-        print_array(each(repo, {tag: ref(tag) for tag in tags}))
+        print_array(each(repo, {tag: ref(tag) for tag in tags}, has_trees=True))
     elif tags:
         _print_table(repo, tags, plan)
 

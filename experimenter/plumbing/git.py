@@ -173,7 +173,7 @@ def delete_ref(repo: Repo, ref: str, *, old: str) -> None:
 def delete_refs(repo: Repo, old: Mapping[str, str]) -> None:
     """Delete refs, all or none; raise RefMoved if one does not have its `old` value."""
     lines = "".join(f"delete {ref}\0{value}\0" for ref, value in old.items())
-    _change_ref(repo, " ".join(old), "theirs", ["update-ref", "-z", "--stdin"], stdin=lines.encode())
+    _change_ref(repo, " ".join(old), "theirs", ["update-ref", "--no-deref", "-z", "--stdin"], stdin=os.fsencode(lines))
 
 
 def _change_ref(repo: Repo, ref: str, old: str, words: Sequence[str], *, stdin: bytes | None = None) -> None:
@@ -258,7 +258,7 @@ def _settings(*groups: Sequence[str]) -> list[str]:
 
 def _failure(directory: Path, words: Sequence[str | bytes], status: int, stderr: str) -> GitFailed:
     """Return an error that leads with git's own first complaint; what else git said follows."""
-    lines = [visible(line) for line in stderr.splitlines() if line and not line.startswith("hint:")]
+    lines = [visible(line) for line in stderr.split("\n") if line and not line.startswith("hint:")]
     reason, rest = first_complaint(lines)
     verb = os.fsdecode(words[2 * words.count("-c")])
     if _disk_is_full(directory):  # of which git speaks in many ways, or not at all

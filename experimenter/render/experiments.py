@@ -10,6 +10,7 @@ from experimenter.query import MISSING
 from experimenter.render.cells import AGO, age_cell, column_cells, csv_document, heading_of, local_time
 from experimenter.storable import dotted
 from experimenter.store import Experiment
+from experimenter.tags import Unreadable
 from experimenter.text import visible
 
 IDENTITY = ("tag", "id", "name", "status", "started", "finished", "code.commit")
@@ -56,6 +57,14 @@ def table_of(
     made = {key: _column(key, rows, keys, ranks.get(key), now=now, is_short=width is not None) for key in shown}
     lines, left_out = laid_out(list(made.values()), width=width, paint=paint)
     return lines, [keys.short(key) for key, column in made.items() if column in left_out and key != AGO]
+
+
+def table_of_unreadable(found: Sequence[Unreadable], *, width: int | None, paint: Paint = unpainted) -> list[str]:
+    """Return lines, the first a heading, a line for each tag that is no experiment, which say what is wrong with it."""
+    reasons = [one.error.message.removeprefix(f"{visible(one.tag)}: ") for one in found]
+    ids = Column(heading="ID", cells=[one.id for one in found], is_rigid=True)
+    tags = Column(heading="TAG", cells=[visible(one.tag) for one in found])
+    return laid_out([ids, tags, Column(heading="NO EXPERIMENT", cells=reasons)], width=width, paint=paint)[0]
 
 
 def csv_of(
