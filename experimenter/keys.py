@@ -37,6 +37,11 @@ def words_in(text: str) -> list[str]:
     return [unquoted(word.strip()) for word in _COMMA.split(text)]
 
 
+def may_mean_trees(*texts: str | None) -> bool:
+    """Say whether words for keys in some texts may mean the tree of the code, or the object that it stands in."""
+    return any("tree" in text or "code" in text for text in texts if text is not None)
+
+
 class Keys:
     """The keys that some records have, and what a user's words for them mean."""
 

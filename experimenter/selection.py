@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from experimenter import names, query, store
 from experimenter.errors import BadKey
-from experimenter.keys import Keys, values_of
+from experimenter.keys import Keys, may_mean_trees, values_of
 from experimenter.plumbing import Repo, tree_of
 from experimenter.query import Condition, as_number
 from experimenter.storable import dumps
@@ -71,8 +71,8 @@ def _tree(repo: Repo, wanted: Selection) -> str | None:
 
 def _matching(repo: Repo, wanted: Selection, objects: Mapping[str, str]) -> Listing:
     """Return what some tags are; of the experiments only those with results if these are wanted."""
-    has_keys = wanted.where is not None or wanted.sort is not None
-    found = store.listing(repo, objects, has_trees=wanted.has_trees or has_keys)
+    has_trees = wanted.has_trees or may_mean_trees(wanted.where, wanted.sort)
+    found = store.listing(repo, objects, has_trees=has_trees)
     if not wanted.with_results:
         return found
     return replace(found, experiments=[one for one in found.experiments if one.results])

@@ -242,7 +242,7 @@ def briefs(repo: Repo, objects: Mapping[str, str]) -> dict[str, tuple[str, str]]
     found = {}
     for tag in tags_in(contents_of(repo, objects), objects):
         with contextlib.suppress(NotARecord, NewerRecord):
-            commit, message = tag.parts()
+            commit, message = tag.parts(is_known_by_object=True)
             found[tag.name] = Record.status_in(message), commit
     return found
 

@@ -24,12 +24,16 @@ class Tag:
     kind: bytes
     content: bytes
 
-    def parts(self) -> tuple[str, bytes]:
-        """Return the commit that it is on and its message. Raises NotARecord if it is no tag of an experiment."""
+    def parts(self, *, is_known_by_object: bool = False) -> tuple[str, bytes]:
+        """Return the commit that it is on and its message. Raises NotARecord if it is no tag of an experiment.
+
+        Where it `is_known_by_object`, as by who sends it, its object may bear another name.
+        """
         if not self.kind:
             raise NotARecord("it is gone")
         match = _OBJECT.fullmatch(self.content) if self.kind == b"tag" else None
-        if not match or match["name"].decode(errors="replace") != self.name or not names.is_tag(self.name):
+        is_named_so = match and (is_known_by_object or match["name"].decode(errors="replace") == self.name)
+        if not match or not is_named_so or not names.is_tag(self.name):
             raise NotARecord(f"this is no tag of an experiment: {self._reason(match)}")
         return match["commit"].decode(), match["message"]
 

@@ -51,6 +51,20 @@ def everything(top: Path) -> dict[Path, str]:
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in top.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("numbers", [("1", "8" + "0" * 307), ("8e307", "8" + "0" * 307), ("-" + "8" * 308, "8" * 308)])
+def test_numbers_that_no_float_can_hold_the_difference_of_are_compared(repo: Path, numbers: tuple[str, str]) -> None:
+    for name, number in zip("ab", numbers, strict=True):
+        line = f'EXPERIMENTER_RESULTS {{"x": {number}, "y": 1.7e308}}'.replace('y": 1', f'y": {"-" * (name == "b")}1')
+        assert experimenter("run", "-n", name, "--", "echo", line).returncode == 0
+
+    done = experimenter("diff", "a", "b")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "x  " in done.stdout or numbers[0] == "8e307"
+    grouped = experimenter("list", "--group-by", "status", "--json")
+    assert (grouped.returncode, json.loads(grouped.stdout)[0]["n"]) == (0, 2)
+    assert experimenter("list", "--group-by", "status").returncode == 0
+
+
 def test_two_experiments_are_compared_as_json(two: Path) -> None:
     tags = sh("git tag").split()
 

@@ -611,6 +611,19 @@ class TestGroups:
             ["-", "1", "-", "-", "-", "-", "-"],
         ]
 
+    def test_are_rounded_where_only_digits_that_come_of_rounding_differ(self) -> None:
+        for group in (0.1, 0.2, 0.3):
+            for value in (0.8, 0.9):
+                line = f'EXPERIMENTER_RESULTS {{"acc": {value + group!r}}}'
+                experimenter("run", "-n", "z", "-p", f"lr={group}", "--", "echo", line)
+        lines = experimenter("list", "--group-by", "lr", "-n", "z").stdout.splitlines()
+
+        assert [line.split()[3:5] for line in lines[1:]] == [
+            ["0.95", "0.07071"],
+            ["1.05", "0.07071"],
+            ["1.15", "0.07071"],
+        ]
+
     def test_are_csv_for_spreadsheets(self) -> None:
         done = experimenter("list", "--group-by", "lr", "--csv", "--where", "acc == 0.25 or acc == 'NaN'")
 

@@ -60,6 +60,65 @@ def test_rm_removes_tags_and_logs_and_says_how_to_bring_them_back(three: Path) -
     assert sh("git for-each-ref --format='%(refname) %(objectname)' 'refs/tags/exp_ba*'") == tags
 
 
+JUNK = [
+    ("exp_text_20260101T000000.000000Z", "git tag -a -m hello {}"),
+    ("exp_light_20260101T000000.000000Z", "git tag {}"),
+    ("exp_tree_20260101T000000.000000Z", "git tag {} HEAD^{{tree}}"),
+    ("exp_blob_20260101T000000.000000Z", "git tag -a -m x {} HEAD:train.py"),
+    ("exp_no_time", "git tag -a -m x {}"),
+    ("exp_a\u0085b\u2028", "git tag -a -m x {}"),
+    ("exp_per%scent$HOME'", 'git tag -a -m x "{}"'),
+    ("exp_later_20260101T000000.000000Z", "git tag -a -m '{{\"schema\": 2}}' {}"),
+    ("exp_twin_20260101T000000.000000Z", "git update-ref refs/tags/{} $(git for-each-ref --format='%(objectname)' 'refs/tags/exp_good*')"),
+    ("exp_link_20260101T000000.000000Z", "git symbolic-ref refs/tags/{} refs/heads/main"),
+    ("exp_lost_20260101T000000.000000Z", "echo 1111111111111111111111111111111111111111 >.git/refs/tags/{}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tag", "script"), JUNK)
+@pytest.mark.parametrize("by_id", [False, True])
+def test_rm_takes_tags_that_are_no_record_and_says_how_to_bring_them_back(
+    repo: Path, tag: str, script: str, by_id: bool
+) -> None:
+    experimenter("run", "-n", "good", "--", "true")
+    sh(script.format(tag.replace("$", "\\$")))
+    before = sh("cat .git/refs/heads/main; git for-each-ref --format='%(refname) %(objectname)'")
+
+    done = experimenter("rm", names.id_of(tag) if by_id else tag, "--yes")
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert "NO EXPERIMENT" in done.stdout
+    assert left() == ["good"] and sh("cat .git/refs/heads/main")
+    if "lost" not in tag:
+        sh(re.findall(r"^  (git update-ref .*)", done.stdout, re.MULTILINE)[0])
+        assert sh("cat .git/refs/heads/main; git for-each-ref --format='%(refname) %(objectname)'") == before
+
+
+def test_a_tag_whose_name_is_no_utf8_goes_and_comes_back(repo: Path) -> None:
+    sh("git tag -a -m x \"$(printf 'exp_\\377\\205')\"")
+    before = sh("git for-each-ref")
+
+    done = experimenter("rm", b"exp_\xff\x85", "--yes")
+
+    assert (done.returncode, sh("git tag")) == (0, ""), done.stderr
+    sh(re.findall(r"^  (git update-ref .*)", done.stdout, re.MULTILINE)[0])
+    assert sh("git for-each-ref") == before
+
+
+def test_rm_takes_records_and_others_at_once_and_prune_leaves_others_alone(three: Path) -> None:
+    sh("git tag exp_junk; git tag -a -m x exp_text_20200101T000000.000000Z")
+
+    assert experimenter("prune", "--older-than", "0s", "--yes").returncode == 0
+    assert sh("git tag").split() == ["exp_junk", "exp_text_20200101T000000.000000Z"]
+    experimenter("run", "-n", "more", "--", "true")
+    removed = json.loads(experimenter("rm", "more", "text", "exp_junk", "--yes", "--json").stdout)
+    assert [one["tag"].split("_")[1] for one in removed] == ["more", "text", "junk"]
+    assert sh("git tag") == ""
+    sh("git tag exp_junk")
+    ExperimentData(three).delete("exp_junk")
+    assert sh("git tag") == ""
+
+
 def test_rm_asks_on_a_terminal(three: Path, terminal: Callable[..., Terminal]) -> None:
     screen = terminal(EXPERIMENTER, "rm", "bare")
     screen.expect("Remove this experiment? [y/N]: ")

@@ -57,6 +57,22 @@ def tags_in(place: Path) -> list[str]:
     return [names.name_of(tag) for tag in sh("git tag --list 'exp_*'", cwd=place).split()]
 
 
+@pytest.mark.parametrize("odd", [r"exp_a\302\205b", r"exp_a\342\200\250", r"exp_\342\200\251c", r"exp_\377"])
+def test_names_with_odd_characters_hold_up_none_of_many(team: Path, colleague: Path, odd: str) -> None:
+    first = run("first")
+    for number in range(51):
+        tag = f"exp_n{number}_20260101T000000.000000Z"
+        sh(f"git cat-file tag {first} | sed 's/^tag .*/tag {tag}/' | git mktag | xargs git update-ref refs/tags/{tag}")
+    sh(f"""git tag -a -m x "$(printf '{odd}')"; git push -q origin "$(printf '{odd}')" """)
+
+    pushed = experimenter("push")
+    pulled = experimenter("pull", cwd=colleague)
+
+    assert (pushed.returncode, pulled.returncode) == (0, 0), pushed.stderr + pulled.stderr
+    assert len(tags_in(colleague)) == 52
+    assert experimenter("push", cwd=colleague).returncode == 0
+
+
 def test_what_is_pushed_is_pulled_by_others_with_its_code(team: Path, colleague: Path) -> None:
     sh("echo edited > train.py")
     tag = run("a", "-p", "lr=0.1")

@@ -62,13 +62,14 @@ def list_command(
     speak()
     is_short = wanted["limit"] is not None and wanted["where"] is None and wanted["sort"] is None
     ahead.ask(ahead.COMMITS if wanted["revision"] is not None else ahead.NAMES if is_short else ahead.OBJECTS)
+    from experimenter.keys import may_mean_trees
     from experimenter.selection import Selection, select
 
     gc.disable()  # it would walk through all the records again and again, a tenth of the time, and find nothing
     repo = find_current_repo()
     settle_leftovers(repo)
-    is_whole = as_json or columns is not None or group_by is not None
-    found = select(repo, Selection(**wanted, has_trees=is_whole))
+    has_trees = (as_json and group_by is None) or may_mean_trees(columns, group_by)
+    found = select(repo, Selection(**wanted, has_trees=has_trees))
     if group_by is not None:
         words = _words(group_by, "--group-by")
         _print_groups(repo, found, words, wanted, as_json=as_json, as_csv=as_csv)
