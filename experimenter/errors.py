@@ -200,11 +200,12 @@ class PushTooLarge(ExperimenterError):
     """A push would send more than the user wants to leave at once."""
 
 
-class ExtraMissing(ExperimenterError):
+class ExtraMissing(ExperimenterError, ImportError):
     """A library that only some users need is not installed."""
 
-    def __init__(self, extra: str, *, needed_for: str) -> None:
-        super().__init__(f"{needed_for} needs the extra '{extra}': pip install 'experimenter[{extra}]'")
+    def __init__(self, library: str, *, needed_for: str) -> None:
+        super().__init__(f"{needed_for} needs {library}: pip install {library}")
+        self.name = library
 
 
 class Interrupted(BaseException):

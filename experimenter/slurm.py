@@ -34,7 +34,7 @@ def check(options: Sequence[str]) -> dict[str, Any]:
     nearest one.
     """
     if find_spec("submitit") is None:
-        raise ExtraMissing("slurm", needed_for="Slurm")
+        raise ExtraMissing("submitit", needed_for="Slurm")
     if which("sbatch") is None or which("srun") is None:
         raise NoSlurm("there is no Slurm here: sbatch is not on the PATH; submit from a login node of the cluster")
     known = _known()
@@ -136,7 +136,7 @@ def states_and_reasons() -> dict[str, tuple[str, str]] | None:
     answer = _ask("squeue", "--all", "--noheader", "--array", "--me", "--states=all", "--format=%i %T %r")
     if answer is None:
         return None
-    words = (line.split(" ", 2) for line in answer.splitlines())
+    words = (line.split(" ", 2) for line in answer.split("\n"))
     return {found[0]: (found[1], found[2]) for found in words if len(found) == 3}
 
 

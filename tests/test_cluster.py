@@ -381,7 +381,7 @@ class TestSubmit:
     def test_without_slurm_or_submitit_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         code = "import sys; sys.modules['submitit'] = None; from experimenter.cli import main; main()"
         done = subprocess.run([sys.executable, "-c", code, "submit", "--", "true"], capture_output=True, text=True)
-        assert done.stderr == "Error: Slurm needs the extra 'slurm': pip install 'experimenter[slurm]'\n"
+        assert done.stderr == "Error: Slurm needs submitit: pip install submitit\n"
         git = Path("bin")
         git.mkdir()
         for program in ("git", "env", "sh"):

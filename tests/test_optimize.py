@@ -231,4 +231,4 @@ def test_without_optuna_it_says_how_to_install_it() -> None:
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
 
     assert (done.returncode, tags()) == (1, [])
-    assert done.stderr == "Error: --optimize needs the extra 'optuna': pip install 'experimenter[optuna]'\n"
+    assert done.stderr == "Error: --optimize needs optuna: pip install optuna\n"
