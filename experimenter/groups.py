@@ -29,14 +29,21 @@ class Spread:
         is_single = len(values) == 1
         if not all(map(isfinite, values)):
             low, high = (nan, nan) if any(value != value for value in values) else (min(values), max(values))
-            return cls(mean=sum(values) / len(values), std=None if is_single else nan, min=low, max=high)
+            return cls(mean=sum(map(float, values)) / len(values), std=None if is_single else nan, min=low, max=high)
         mean = math.fsum(value / len(values) for value in values)  # which stays finite
-        return cls(mean=mean, std=None if is_single else stdev(values), min=min(values), max=max(values))
+        return cls(mean=mean, std=None if is_single else _deviation(values), min=min(values), max=max(values))
 
     def to_json(self) -> dict[str, Any]:
         """Return an object with `mean`, `std` if there is one, `min` and `max`."""
         values = {"mean": self.mean, "std": self.std, "min": self.min, "max": self.max}
         return {key: value for key, value in values.items() if value is not None}
+
+
+def _deviation(values: Sequence[float]) -> float:
+    try:
+        return stdev(values)
+    except OverflowError:  # it is more than a float can be
+        return math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

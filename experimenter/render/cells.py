@@ -85,10 +85,16 @@ def cell(value: Any) -> str:
     return visible(str(value)) if isinstance(value, str | Written) else visible(dumps(value))
 
 
+def result_cell(value: Any) -> str:
+    """Return a result that stands alone as one visible line: a number as a table has it."""
+    number = as_number(value)
+    return cell(value) if number is None else rounded([number])[0]
+
+
 def _moment(started: Any) -> datetime | None:
     try:
         return datetime.fromisoformat(str(started)).astimezone()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return None
 
 

@@ -55,5 +55,15 @@ def _difference(first: Any, second: Any) -> str:
     before, after = as_number(first), as_number(second)
     if before == after or before is None or after is None or not (math.isfinite(before) and math.isfinite(after)):
         return ""
-    percent = f" ({100 * (after - before) / abs(before):+.3g}%)" if before else ""
-    return f"{after - before:+.4g}{percent}"
+    between = _as_float(after - before)  # of integers first: it may be little between large ones
+    if not math.isfinite(between):
+        return ""
+    percent = 100 * (between / abs(_as_float(before))) if before else math.inf
+    return f"{between:+.4g}{f' ({percent:+.3g}%)' if math.isfinite(percent) else ''}"
+
+
+def _as_float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # of an integer
+        return math.inf

@@ -1,6 +1,7 @@
 """Groups of experiments, for people and as CSV."""
 
 from collections.abc import Iterable, Sequence
+from math import floor, isfinite, log10
 from typing import Any
 
 from experimenter.groups import Group, Spread
@@ -10,6 +11,7 @@ from experimenter.query import MISSING
 from experimenter.render.cells import column_cells, csv_document, heading_of
 from experimenter.text import visible
 
+_EXACT_DIGITS = 13  # behind the first of the largest of some values; floats have 15 to 17 in all
 _SPREAD = ("mean", "std", "min", "max")
 
 
@@ -32,7 +34,7 @@ def table_of_groups(groups: Sequence[Group], *, width: int | None, paint: Paint 
     columns.append(Column(heading="N", cells=counts, is_right=True, is_rigid=True))
     columns.append(Column(heading="RESULT", cells=[visible(key) for key, _ in spreads]))
     for name in _SPREAD:
-        cells = _rounded_by_result([(key, getattr(spread, name, None)) for key, spread in spreads])
+        cells = _rounded_by_result([(key, _value(spread, name) if spread else None) for key, spread in spreads])
         columns.append(Column(heading=name.upper(), cells=cells, is_right=True, is_rigid=True))
     return laid_out(columns, width=width, paint=paint)[0]
 
@@ -47,6 +49,15 @@ def csv_of_groups(groups: Sequence[Group], keys: Sequence[str]) -> str:
 
 def _spread_cells(group: Group, results: Iterable[str]) -> list[Any]:
     return [getattr(group.results.get(key), name, None) for key in results for name in _SPREAD]
+
+
+def _value(spread: Spread, name: str) -> float | None:
+    """Return a value of a spread; a computed one without digits that come of rounding, in which equal ones differ."""
+    value: float | None = getattr(spread, name)
+    largest = max(abs(spread.min), abs(spread.max))
+    if name in ("min", "max") or not value or not largest or not isfinite(value + largest) or spread.std is None:
+        return value
+    return round(float(value), _EXACT_DIGITS - floor(log10(largest)))
 
 
 def _rounded_by_result(values: Sequence[tuple[str, float | None]]) -> list[str]:

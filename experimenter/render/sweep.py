@@ -7,7 +7,7 @@ from experimenter.cells import Ended, Progress
 from experimenter.keys import values_of
 from experimenter.names import id_of
 from experimenter.places import at
-from experimenter.render.cells import cell
+from experimenter.render.cells import cell, result_cell
 from experimenter.render.running import duration
 from experimenter.storable import dotted, public
 from experimenter.store import Experiment
@@ -31,7 +31,7 @@ def ended_line(ended: Ended, progress: Progress, axes: Sequence[tuple[str, ...]]
     if ended.fate == "failed" and ended.exit_code is not None:
         how = f"failed with status {ended.exit_code}"
     which = f" ({id_of(ended.tag)})" if ended.tag else ""
-    results = " ".join(f"{visible(key)}={cell(value)}" for key, value in dotted(ended.results).items())
+    results = " ".join(f"{visible(key)}={result_cell(value)}" for key, value in dotted(ended.results).items())
     said = results or visible(ended.message)
     place = f"{progress.done + progress.failed}/{progress.total}"
     return f"[{place}] {cell_text(ended.job.parameters, axes)}: {how}{which}{f': {said}' if said else ''}"
@@ -39,7 +39,7 @@ def ended_line(ended: Ended, progress: Progress, axes: Sequence[tuple[str, ...]]
 
 def best_line(best: Experiment, key: str, axes: Sequence[tuple[str, ...]]) -> str:
     """Return the best experiment, and a line that runs it again."""
-    value = cell(values_of(best).get(f"results.{key.removeprefix('results.')}"))
+    value = result_cell(values_of(best).get(f"results.{key.removeprefix('results.')}"))
     which = cell_text(best.parameters, axes)
     return f"the best is {best.id}: {visible(key)}={value} with {which}; again: experimenter rerun {best.id}"
 
