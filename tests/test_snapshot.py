@@ -1,12 +1,13 @@
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import make_repo, sh
+from conftest import make_repo, sh, until
 from experimenter.errors import ExperimenterError, FilesRefused
 from experimenter.limits import Limits
 from experimenter.plumbing import find_repo
@@ -433,6 +434,57 @@ def test_ignores_settings_that_hide_files_from_status(repo: Path, snapshot: Snap
     sh("git config diff.ignoreSubmodules all; mkdir sub; echo new > sub/new")
 
     assert files(snapshot(Path("sub")).commit) == {b"sub/new": b"new\n", b"train.py": b"one\n"}
+
+
+@pytest.mark.parametrize("rename", ["mv train.py Train.py", "mv pkg PKG", "git mv train.py x; git mv x TRAIN.py"])
+def test_tells_cases_apart_where_the_disk_does(repo: Path, snapshot: Snapshot, rename: str) -> None:
+    sh("mkdir pkg; echo 1 > pkg/a; git add .; git commit -qm pkg; git config core.ignoreCase true")
+    sh(f"{rename}; echo '*.LOG' > .gitignore; echo x > x.log")
+
+    found = files(snapshot().commit)
+
+    on_disk = [path for path in repo.rglob("*") if path.is_file() and ".git" not in path.relative_to(repo).parts]
+    assert set(found) == {os.fsencode(path.relative_to(repo)) for path in on_disk}
+    assert b"x.log" in found
+
+
+def test_tells_cases_apart_in_a_nested_repository_and_a_linked_work_tree(repo: Path, snapshot: Snapshot) -> None:
+    sh("git config core.ignoreCase true; git worktree add -q ../linked -b other; mv ../linked/train.py ../linked/T.py")
+    make_repo(repo / "nested")
+    sh("git -C nested config core.ignoreCase true; mv nested/train.py nested/Train.py")
+
+    assert set(files(snapshot().commit)) == {b"train.py", b"nested/Train.py"}
+    assert set(files(snapshot(Path("../linked")).commit)) == {b"T.py"}
+
+
+@pytest.mark.parametrize("setting", ["core.trustctime false", "core.checkStat minimal"])
+def test_sees_an_edit_of_equal_size_and_time_whatever_the_settings_trust(
+    repo: Path, snapshot: Snapshot, scratch: Path, setting: str
+) -> None:
+    def edit(content: str) -> None:
+        begun_s = int(time.time())
+        until(lambda: int(time.time()) > begun_s, what="the next second, which is all that git looks at")
+        Path("train.py").write_text(content)
+        os.utime("train.py", ns=(10**18, 10**18))
+
+    edit("one\n")
+    sh(f"git config {setting}; git update-index --refresh")
+    edit("two\n")
+    assert files(snapshot().commit) == {b"train.py": b"two\n"}
+    edit("six\n")
+
+    assert drift(find_repo(repo), scratch=scratch) == {"modified": ["train.py"], "deleted": []}
+
+
+def test_does_not_believe_the_untracked_cache(repo: Path, snapshot: Snapshot) -> None:
+    sh("mkdir sub; git config core.untrackedCache true; git config status.showUntrackedFiles all")
+    old = 1_600_000_000 * 10**9
+    os.utime("sub", ns=(old, old))
+    sh("git config core.trustctime false; git update-index --force-untracked-cache; git status; git status")
+    Path("sub/new").write_text("new\n")
+    os.utime("sub", ns=(old, old))
+
+    assert set(files(snapshot().commit)) == {b"train.py", b"sub/new"}
 
 
 class TestNestedRepositories:

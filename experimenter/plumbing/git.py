@@ -28,7 +28,11 @@ _SETTINGS = (
     "core.safecrlf=false",
     "diff.orderFile=/dev/null",
     "core.splitIndex=false",  # or a scratch index would leave a shared one in the user's folder
+    "core.trustctime=true",  # with these three an edit of equal size and time would hide, or a file in an old folder
+    "core.checkStat=default",
+    "core.untrackedCache=false",
 )
+_CASES_COUNT = ("-c", "core.ignoreCase=false")
 _ASIDE = (  # for what does not speak with a remote
     "core.hooksPath=/dev/null",  # git update-ref has a hook, too
     # Storing 200 MB takes 1.3 s and 4 MB of memory with these three, 5.9 s and 209 MB without.
@@ -80,7 +84,14 @@ class Repo:
             # A path in quotes may have a colon in it (GIT_ALTERNATE_OBJECT_DIRECTORIES in git(1)).
             theirs = quoted(os.fsencode(self.common_dir / "objects"))
             env |= {"GIT_OBJECT_DIRECTORY": str(self.objects_aside), "GIT_ALTERNATE_OBJECT_DIRECTORIES": theirs}
+        words = words if self._ignores_case else (*_CASES_COUNT, *words)
         return run(self.top, words, stdin=stdin, env=env, expected=expected, runs_hooks=runs_hooks, timeout_s=timeout_s)
+
+    @property
+    def _ignores_case(self) -> bool:
+        """Whether the disk takes `a` and `A` for one name: git asks it so, too, when it makes a repository."""
+        has_git = os.path.lexists(self.top / ".git")  # not where core.worktree leads here
+        return _is_one_file(self.top, ".git", ".GIT") if has_git else _is_one_file(self.git_dir, "config", "CoNfIg")
 
     def ask(self, question: ahead.Question) -> bytes:
         """Return the answer of git, which may have been asked ahead. Raises GitFailed."""
@@ -124,37 +135,6 @@ def tree_of(repo: Repo, revision: str) -> str:
         return repo.git("rev-parse", "--verify", "--quiet", f"{named}^{{tree}}").decode().strip()
     except GitFailed as error:
         raise ExperimenterError(f"'{revision}' is no revision that git knows here") from error
-
-
-def config(repo: Repo) -> dict[str, list[str]]:
-    """Return `git config experimenter.*`, by the option's name in lower case; the values of each in their order."""
-    words = ["config", "-z", "--get-regexp", r"^experimenter\."]
-    entries = repo.git(*words, expected=(0, 1)).decode(errors="surrogateescape").split("\0")
-    found: dict[str, list[str]] = {}
-    for key, newline, value in (entry.partition("\n") for entry in entries if entry):
-        found.setdefault(key.removeprefix("experimenter."), []).append(value if newline else "true")
-    return found
-
-
-def config_value(repo: Repo, key: str) -> str:
-    """Return what the user has set for a key of git's own; empty if nothing."""
-    answer = repo.git("config", "--get", key, expected=(0, 1))
-    return answer.decode(errors="surrogateescape").removesuffix("\n")
-
-
-def pager(repo: Repo, verb: str = "") -> str:
-    """Return the user's pager, a shell command, for output like a git verb's; `cat`, or nothing, if they want none."""
-    own = config_value(repo, f"pager.{verb}") if verb else ""
-    if own.lower() in ("false", "no", "off", "0"):  # the booleans of git-config(1)
-        return ""
-    is_command = own.lower() not in ("", "true", "yes", "on", "1")
-    return own if is_command else os.fsdecode(repo.git("var", "GIT_PAGER").removesuffix(b"\n"))
-
-
-def wants_colour(repo: Repo, setting: str) -> bool:
-    """Say whether the user's git colours its output on a terminal, by `color.diff` and the like."""
-    answer = repo.git("config", "--get-colorbool", setting, "true", expected=(0, 1))
-    return answer.strip() != b"false"
 
 
 def update_ref(repo: Repo, ref: str, *, new: str, old: str) -> None:
@@ -275,6 +255,13 @@ def first_complaint(lines: Sequence[str]) -> tuple[str, list[str]]:
         return "", []
     reason = complaints[0].partition(": ")[2] or complaints[0]
     return reason, [line for line in lines if line != complaints[0]]
+
+
+def _is_one_file(folder: Path, name: str, other: str) -> bool:
+    try:
+        return os.path.samestat(os.lstat(folder / name), os.lstat(folder / other))
+    except OSError:
+        return False
 
 
 def _disk_is_full(directory: Path) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 
 from git.util import RemoteProgress
 
-from experimenter.plumbing.git import Repo, config_value, start
+from experimenter.plumbing.config import config_value
+from experimenter.plumbing.git import Repo, start
 from experimenter.text import visible
 
 _CHUNK_BYTES = 65536
