@@ -37,7 +37,9 @@ class NotAWorkTree(ExperimenterError):
 
 
 class GitFailed(ExperimenterError):
-    """A git command ended with a status that we did not expect."""
+    """A git command ended with a status that we did not expect; `said` is all that it wrote on stderr."""
+
+    said = b""
 
 
 class RefExists(GitFailed):
@@ -50,6 +52,10 @@ class RefMoved(GitFailed):
 
 class FilesRefused(ExperimenterError):
     """Untracked files look too large or too secret to be stored."""
+
+
+class FilesUnreadable(FilesRefused):
+    """Files of the work tree cannot be read, or git has no path for them."""
 
 
 class BadName(ExperimenterError):

@@ -1,13 +1,14 @@
 """What git says of a work tree and its index, and what lies on disk there."""
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from experimenter.plumbing import Repo
+from experimenter.plumbing import Repo, Unread
 from experimenter.text import from_bytes
 
 GITLINK = b"160000"
@@ -24,7 +25,7 @@ _STATUS = (
 
 @dataclass(slots=True)
 class Status:
-    """What one `git status` says: HEAD, and paths whose content on disk the index does not hold."""
+    """What one `git status` says: HEAD, paths whose content on disk the index does not hold, and what is unread."""
 
     head: str | None = None
     branch: str | None = None
@@ -32,17 +33,27 @@ class Status:
     changed: list[bytes] = field(default_factory=list)
     deleted: list[bytes] = field(default_factory=list)
     untracked: list[bytes] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
 
     @classmethod
-    def of(cls, repo: Repo, *, untracked: bool = True, index: Path | None = None) -> Self:
-        """Ask git; with `index` that index is compared with the files."""
+    def of(
+        cls,
+        repo: Repo,
+        *,
+        untracked: bool = True,
+        index: Path | None = None,
+        but: Callable[[bytes], bool] = lambda _: False,
+    ) -> Self:
+        """Ask git; with `index` that index is compared with the files. Untracked paths for which `but` says so go."""
         found = cls()
         mode = "all" if untracked else "no"
-        for line in filter(None, repo.git(*_STATUS, f"--untracked-files={mode}", index=index).split(b"\0")):
-            found._take(line)
+        answer, unread = repo.look(*_STATUS, f"--untracked-files={mode}", index=index)
+        found.unread = [one for one in unread if not but(one.path)]
+        for line in filter(None, answer.split(b"\0")):
+            found._take(line, but)
         return found
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, line: bytes, but: Callable[[bytes], bool]) -> None:
         kind, _, rest = line.partition(b" ")
         if kind == b"#":
             key, _, value = rest.partition(b" ")
@@ -50,6 +61,8 @@ class Status:
                 self.head = value.decode()
             elif key == b"branch.head" and value != b"(detached)":
                 self.branch = from_bytes(value)
+            return
+        if kind == b"?" and but(rest):
             return
         self.is_clean = False
         if kind == b"?":
@@ -100,22 +113,49 @@ def special_entries(repo: Repo, index: Path | None = None) -> Iterator[IndexEntr
             yield IndexEntry.parse(line)
 
 
-def all_files(repo: Repo) -> Iterator[IndexEntry]:
-    """Yield the entries of the index, each path once, and the untracked files, without those that are ignored."""
-    seen = set()
-    for line in repo.git("ls-files", "-z", "-v", "-s", "-c", "-o", "--exclude-standard").split(b"\0")[:-1]:
+def all_files(repo: Repo) -> tuple[list[IndexEntry], list[Unread]]:
+    """Return the entries of the index, each path once, and the untracked files, without those that are ignored.
+
+    With them comes what could not be read.
+    """
+    answer, unread = repo.look("ls-files", "-z", "-v", "-s", "-c", "-o", "--exclude-standard")
+    found: dict[bytes, IndexEntry] = {}
+    for line in answer.split(b"\0")[:-1]:
         entry = IndexEntry.parse(line)
-        if entry.path not in seen:  # else another stage of a conflict
-            seen.add(entry.path)
-            yield entry
+        found.setdefault(entry.path, entry)  # else another stage of a conflict
+    return list(found.values()), unread
 
 
 def lstat(repo: Repo, path: bytes) -> os.stat_result | None:
     """Return what stat(2) says of a path relative to the top, of a symlink itself; nothing if nothing is there."""
     try:
         return os.lstat(os.fsencode(repo.top) + b"/" + path)
+    except OSError as error:
+        return _lstat_from_top(repo, path) if error.errno == errno.ENAMETOOLONG else None
+
+
+def _lstat_from_top(repo: Repo, path: bytes) -> os.stat_result | None:
+    """Return what `lstat` does, as git finds it: from the top, where a path may be longer by what leads there."""
+    top = os.open(repo.top, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return os.lstat(path, dir_fd=top)
     except OSError:
         return None
+    finally:
+        os.close(top)
+
+
+def why_unreadable(repo: Repo, path: bytes) -> str:
+    """Return why our user cannot read the file at a path; empty if they can, or nothing is there."""
+    try:
+        if os.access(os.fsencode(repo.top) + b"/" + path, os.R_OK):
+            return ""
+        found = os.lstat(os.fsencode(repo.top) + b"/" + path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG and _lstat_from_top(repo, path):
+            return ""
+        return "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else os.strerror(error.errno or 0)
+    return os.strerror(errno.EACCES) if stat.S_ISREG(found.st_mode) else ""
 
 
 def is_storable(repo: Repo, path: bytes) -> bool:

@@ -1,23 +1,27 @@
 """The one door to git: finds the repository, runs git's commands on it, and turns their failures into errors."""
 
+import logging
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from experimenter import ahead
-from experimenter.errors import ExperimenterError, GitFailed, GitMissing, GitTooOld, NotAWorkTree, RefExists, RefMoved
+from experimenter.errors import ExperimenterError, GitFailed, GitMissing, GitTooOld, NotAWorkTree
+from experimenter.plumbing.complaints import Unread, first_complaint, refuse, unread, warnings
 from experimenter.text import quoted, visible
 
+_log = logging.getLogger("experimenter")
+
 OLDEST_GIT = (2, 30)
-REF = "EXPERIMENTER_REF"  # in the environment of a git that changes a ref for us: which one
 
 _ENVIRONMENT = {
     "GIT_NO_REPLACE_OBJECTS": "1",  # a replaced parent would give equal code another SHA on another machine
     "GIT_OPTIONAL_LOCKS": "0",  # nobody's index.lock is taken
     "GIT_TERMINAL_PROMPT": "0",
+    "LANGUAGE": "C",  # of messages alone: what git says is read
 }
 _SETTINGS = (
     "core.fsmonitor=false",  # neither started nor believed
@@ -79,13 +83,37 @@ class Repo:
         None of the user's hooks runs unless `runs_hooks`. Raises GitFailed, with what git said, when it ends with a
         status that is not `expected`, and TimedOut.
         """
-        env = {**(env or {}), **({"GIT_INDEX_FILE": str(index)} if index else {})}
+        env = {**(env or {}), **self._places(index)}
+        words = words if self._ignores_case else (*_CASES_COUNT, *words)
+        return run(self.top, words, stdin=stdin, env=env, expected=expected, runs_hooks=runs_hooks, timeout_s=timeout_s)
+
+    def look(
+        self, *words: str | bytes, stdin: bytes | None = None, index: Path | None = None
+    ) -> tuple[bytes, list[Unread]]:
+        """Run a git command that looks at the work tree, as `git` does; return its stdout, and what it could not read.
+
+        What else it warns of is passed on, once. Raises FilesUnreadable where it fails for what it could not read.
+        """
+        words = words if self._ignores_case else (*_CASES_COUNT, *words)
+        try:
+            stdout, said = _answer(self.top, words, stdin=stdin, env=self._places(index))
+        except GitFailed as error:
+            refuse(unread(self.top, error.said))
+            raise
+        if not said:
+            return stdout, []
+        for warning in warnings(self.top, said):
+            _warn_once(warning)
+        return stdout, unread(self.top, said)
+
+    def _places(self, index: Path | None) -> dict[str, str]:
+        """Return the environment in which git finds an index, and puts new objects, where it should."""
+        env = {"GIT_INDEX_FILE": str(index)} if index else {}
         if self.objects_aside:
             # A path in quotes may have a colon in it (GIT_ALTERNATE_OBJECT_DIRECTORIES in git(1)).
             theirs = quoted(os.fsencode(self.common_dir / "objects"))
             env |= {"GIT_OBJECT_DIRECTORY": str(self.objects_aside), "GIT_ALTERNATE_OBJECT_DIRECTORIES": theirs}
-        words = words if self._ignores_case else (*_CASES_COUNT, *words)
-        return run(self.top, words, stdin=stdin, env=env, expected=expected, runs_hooks=runs_hooks, timeout_s=timeout_s)
+        return env
 
     @property
     def _ignores_case(self) -> bool:
@@ -137,38 +165,6 @@ def tree_of(repo: Repo, revision: str) -> str:
         raise ExperimenterError(f"'{revision}' is no revision that git knows here") from error
 
 
-def update_ref(repo: Repo, ref: str, *, new: str, old: str) -> None:
-    """Point `ref` at `new` if it has the value `old`; an empty `old` creates it.
-
-    Raises RefExists or RefMoved when the ref has another value, and leaves it as it is.
-    """
-    _change_ref(repo, ref, old, ["update-ref", ref, new, old])
-
-
-def delete_ref(repo: Repo, ref: str, *, old: str) -> None:
-    """Delete `ref` if it has the value `old`; raise RefMoved, and leave it, if it has another."""
-    _change_ref(repo, ref, old, ["update-ref", "-d", ref, old])
-
-
-def delete_refs(repo: Repo, old: Mapping[str, str]) -> None:
-    """Delete refs, all or none; raise RefMoved if one does not have its `old` value."""
-    lines = "".join(f"delete {ref}\0{value}\0" for ref, value in old.items())
-    _change_ref(repo, " ".join(old), "theirs", ["update-ref", "--no-deref", "-z", "--stdin"], stdin=os.fsencode(lines))
-
-
-def _change_ref(repo: Repo, ref: str, old: str, words: Sequence[str], *, stdin: bytes | None = None) -> None:
-    try:
-        repo.git(*words, stdin=stdin, env={REF: ref})
-    except GitFailed as error:
-        said = str(error)
-        if not old and "reference already exists" in said:
-            raise RefExists(f"{ref} exists already") from error
-        if " but expected " in said or "unable to resolve reference" in said:
-            moved = re.search(r"ref '(\S+)'", said)
-            raise RefMoved(f"{moved[1] if moved else ref} was changed by somebody else meanwhile") from error
-        raise
-
-
 def run(
     directory: Path,
     words: Sequence[str | bytes],
@@ -183,6 +179,23 @@ def run(
 
     Raises GitFailed for a status not `expected`, and TimedOut.
     """
+    asked = _answer(
+        directory, words, stdin=stdin, env=env, expected=expected, runs_hooks=runs_hooks, timeout_s=timeout_s
+    )
+    return asked[0]
+
+
+def _answer(
+    directory: Path,
+    words: Sequence[str | bytes],
+    *,
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    expected: Iterable[int] = (0,),
+    runs_hooks: bool = False,
+    timeout_s: float | None = None,
+) -> tuple[bytes, bytes]:
+    """Return what a git wrote on stdout and on stderr."""
     running = start(directory, words, env=env, runs_hooks=runs_hooks)
     process = running.proc
     try:
@@ -192,9 +205,10 @@ def run(
         process.wait()
         raise
     if process.returncode not in expected:
-        raise _failure(directory, words, process.returncode, stderr.decode(errors="replace"))
-    assert isinstance(stdout, bytes)
-    return stdout
+        error = _failure(directory, words, process.returncode, stderr.decode(errors="replace"))
+        error.said = stderr
+        raise error
+    return stdout, stderr
 
 
 def start(
@@ -232,6 +246,11 @@ def _gitpython() -> Any:
     return Git()
 
 
+@cache
+def _warn_once(warning: str) -> None:
+    _log.warning("%s", warning)
+
+
 def _settings(*groups: Sequence[str]) -> list[str]:
     return [word for group in groups for setting in group for word in ("-c", setting)]
 
@@ -246,15 +265,6 @@ def _failure(directory: Path, words: Sequence[str | bytes], status: int, stderr:
     if not reason:
         return GitFailed(f"git {verb} ended with status {status} and said nothing")
     return GitFailed(f"git {verb} failed: {reason}", details=rest)
-
-
-def first_complaint(lines: Sequence[str]) -> tuple[str, list[str]]:
-    """Return git's own first complaint among what it and others said, empty if nobody did, and the other lines."""
-    complaints = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
-    if not complaints:
-        return "", []
-    reason = complaints[0].partition(": ")[2] or complaints[0]
-    return reason, [line for line in lines if line != complaints[0]]
 
 
 def _is_one_file(folder: Path, name: str, other: str) -> bool:

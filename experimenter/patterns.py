@@ -1,0 +1,107 @@
+"""The patterns that name what a program writes: relative to the top of the work tree, as in glob(7), and `**`."""
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+
+from experimenter.errors import BadSetting
+from experimenter.text import visible
+
+_SPECIAL = re.compile(r"([*?[])")
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CACHE = re.compile(rb"(?:^|/)(?:__pycache__|\.pytest_cache|\.mypy_cache|\.ruff_cache|\.ipynb_checkpoints)/")
+
+
+class Patterns:
+    """Files, folders with all below them, and patterns with `*`, `?`, `[…]` and `**`. Paths are relative to the top.
+
+    `*`, `?` and `[…]` stand for no slash, and `**` between slashes for any number of folders, also none. A slash at the
+    end makes a pattern one of folders alone.
+    """
+
+    def __init__(self, patterns: Sequence[str], *, option: str = "git config experimenter.output") -> None:
+        """Raise BadSetting for a pattern that leads out of the work tree, or is all of it."""
+        self._patterns = [_compiled(pattern, option) for pattern in dict.fromkeys(patterns)]
+
+    def match(self, path: bytes) -> bool:
+        """Say whether a file, or a folder (ending in a slash), is one of those, or below one."""
+        text = path.decode(errors="surrogateescape")
+        return any(pattern.match(text) for pattern in self._patterns)
+
+
+NO_PATTERNS = Patterns(())
+
+
+def is_in_cache(path: bytes) -> bool:
+    """Say whether a file, or a folder (ending in a slash), is one of the caches of Python's tools, or in one."""
+    return _CACHE.search(path) is not None
+
+
+def pattern_for(path: bytes) -> str:
+    """Return a pattern, in visible characters, that a path matches, and next to nothing else."""
+    text = _HIDDEN.sub("\0", path.decode(errors="surrogateescape"))
+    text = _SPECIAL.sub(r"[\1]", text).replace("\0", "?")
+    return f"./{text}" if text.startswith("-") else text  # which git would take for an option
+
+
+def ignoring(path: bytes) -> str:
+    """Return the line of a .gitignore that a path matches, and next to nothing else (gitignore(5))."""
+    text = path.decode(errors="surrogateescape").rstrip("\n")
+    text = re.sub(r"([*?[\\])", r"\\\1", text)
+    text = _HIDDEN.sub(lambda match: "?" * len(match[0].encode(errors="surrogateescape")), text)
+    return "/" + re.sub(r" $", r"\\ ", text)
+
+
+def declaration(pattern: str) -> str:
+    """Return the shell's line by which a pattern is declared to be an output."""
+    quoted = shlex.quote(pattern)
+    return f"git config --add experimenter.output {quoted if quoted != pattern else repr(pattern)}"
+
+
+def _compiled(pattern: str, option: str) -> re.Pattern[str]:
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    if pattern.startswith("/") or ".." in parts:
+        raise BadSetting(f"{option}: '{visible(pattern)}' leads out of the work tree; give a path relative to its top")
+    if not parts or not set(parts) - {"**"}:
+        raise BadSetting(f"{option}: '{visible(pattern)}' is the whole work tree; name files or folders in it")
+    end = "/" if pattern.endswith("/") else r"(?:/|\Z)"
+    return re.compile("".join(_expressions(parts)) + end, re.DOTALL)
+
+
+def _expressions(parts: Sequence[str]) -> Iterable[str]:
+    for place, part in enumerate(parts):
+        is_last = place == len(parts) - 1
+        if part == "**":
+            yield "[^/]+" if is_last else "(?:[^/]+/)*"
+        else:
+            yield _expression(part) + ("" if is_last else "/")
+
+
+def _expression(part: str) -> str:
+    """Return a part of a path between slashes as a regular expression."""
+    found, place = "", 0
+    while place < len(part):
+        character, place = part[place], place + 1
+        end = part.find("]", place + 1 + part.startswith(("!", "^"), place)) if character == "[" else -1
+        if character == "*":
+            found += "[^/]*" if not found.endswith("[^/]*") else ""
+        elif character == "?":
+            found += "[^/]"
+        elif end > 0:
+            found += _class(part[place:end])
+            place = end + 1
+        else:
+            found += re.escape(character)
+    return found
+
+
+def _class(inside: str) -> str:
+    """Return what stands in brackets as a class of characters; one whose range is the wrong way round is empty."""
+    is_negated = inside[0] in "!^"
+    inside = re.sub(r"([\\\[\]&~|^])", r"\\\1", inside[is_negated:])
+    expression = f"(?!/)[{'^' if is_negated else ''}{inside}]"
+    try:
+        re.compile(expression)
+    except re.error:
+        return r"(?!)"
+    return expression
