@@ -9,7 +9,8 @@ from typing import Any
 
 from experimenter import snapshot
 from experimenter.keys import identity_of
-from experimenter.plumbing import Repo
+from experimenter.patterns import Patterns
+from experimenter.plumbing import Repo, config
 from experimenter.query import MISSING
 from experimenter.signals import interruptible
 from experimenter.storable import dotted
@@ -54,7 +55,8 @@ def compare(
             patch=repo.git(*words, a.commit, b.commit) if patch is not None else b"",
         )
     with _scratch(repo) as (aside, index):
-        code = snapshot.differences(aside, a.commit, scratch=index, is_stored=patch is not None)
+        outputs = Patterns(config(repo).get("output", ()))
+        code = snapshot.differences(aside, a.commit, scratch=index, is_stored=patch is not None, outputs=outputs)
         shown = b""
         if patch is not None:
             shown = aside.git(*_without_caches(repo), *words, "--cached", a.commit, index=index)

@@ -16,6 +16,7 @@ from experimenter.entry import Entry
 from experimenter.errors import BadResults, ExperimenterError, GitFailed, RefExists, RefMoved, StateUnwritable
 from experimenter.limits import Limits
 from experimenter.markers import MarkerLines
+from experimenter.patterns import Patterns
 from experimenter.plumbing import Repo
 from experimenter.process import host
 from experimenter.record import Record, timestamp
@@ -96,7 +97,7 @@ def begin(
 def code_state(repo: Repo, settings: Settings, *, allow_secrets: bool, scratch: Path) -> dict[str, Any]:
     """Store the work tree, within the limits that the user has set, and return what a record says of it."""
     limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
-    return snapshot.take(repo, limits, scratch=scratch).to_record()
+    return snapshot.take(repo, limits, scratch=scratch, outputs=Patterns(settings.output)).to_record()
 
 
 def _share_index(cell: sweeps.Cell, entry: Entry) -> None:

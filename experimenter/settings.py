@@ -16,7 +16,7 @@ _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of one repository. `link` are paths relative to the top of the work tree."""
+    """The settings of one repository. `link` and `output` are relative to the top of the work tree."""
 
     max_file_size_bytes: int = 50 * 1024**2
     keep_logs: int = 100
@@ -25,6 +25,7 @@ class Settings:
     push_timeout_s: float = 30.0
     max_push_size_bytes: int = 200 * 1024**2
     link: tuple[str, ...] = ()
+    output: tuple[str, ...] = ()
 
     @classmethod
     def from_config(
@@ -32,7 +33,8 @@ class Settings:
     ) -> Self:
         """Return the settings in `config` (keys in lower case, without `experimenter.`), options over them.
 
-        Of several values of one key the last counts, except for `link`. Raises BadSetting for one that cannot be read.
+        Of several values of one key the last counts, except for `link` and `output`. Raises BadSetting for one that
+        cannot be read.
         """
         given: dict[str, Any] = {}
         readers: tuple[tuple[str, str | None, str, Callable[..., Any]], ...] = (
@@ -48,7 +50,7 @@ class Settings:
                 given[field] = read(option, option=_OPTIONS[field])
             elif name.lower() in config:
                 given[field] = read(config[name.lower()][-1], option=f"git config experimenter.{name}")
-        return cls(**given, link=tuple(config.get("link", ())))
+        return cls(**given, link=tuple(config.get("link", ())), output=tuple(config.get("output", ())))
 
 
 def size_bytes(text: str, *, option: str) -> int:
