@@ -51,7 +51,11 @@ class RefMoved(GitFailed):
 
 
 class FilesRefused(ExperimenterError):
-    """Untracked files look too large or too secret to be stored."""
+    """Untracked files, whose `paths` these are, look too large, too many or too secret to be stored."""
+
+    def __init__(self, message: str, *, details: Sequence[str] = (), paths: Sequence[bytes] = ()) -> None:
+        super().__init__(message, details=details)
+        self.paths = paths
 
 
 class FilesUnreadable(FilesRefused):

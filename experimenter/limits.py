@@ -24,15 +24,19 @@ class Limits:
 
     def check(self, files: Iterable[tuple[bytes, int]]) -> None:
         """Raise FilesRefused, with the list and the ways out, if a file, given as path and size in bytes, is beyond."""
-        large, secret = [], []
+        large: list[str] = []
+        secret: list[str] = []
+        paths: list[bytes] = []
         for path, size_bytes in files:
             shown = visible(from_bytes(path))
             if size_bytes > self.max_file_size_bytes:
                 large.append(f"{shown} ({readable_size(size_bytes)})")
             if not self.allow_secrets and _looks_secret(path):
                 secret.append(f"{shown} (looks secret)")
+            if len(large) + len(secret) > len(paths):
+                paths.append(path)
         if large or secret:
-            raise FilesRefused(_ways_out(large, secret), details=large + secret)
+            raise FilesRefused(_ways_out(large, secret), details=large + secret, paths=paths)
 
 
 def _ways_out(large: list[str], secret: list[str]) -> str:

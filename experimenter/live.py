@@ -11,12 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experimenter import __version__, environment, locks, names, registry, results, snapshot, store, sweeps
+from experimenter import __version__, capture, environment, locks, names, registry, results, snapshot, store, sweeps
 from experimenter.entry import Entry
 from experimenter.errors import BadResults, ExperimenterError, GitFailed, RefExists, RefMoved, StateUnwritable
-from experimenter.limits import Limits
 from experimenter.markers import MarkerLines
-from experimenter.patterns import Patterns
 from experimenter.plumbing import Repo
 from experimenter.process import host
 from experimenter.record import Record, timestamp
@@ -80,7 +78,7 @@ def begin(
                 entry = registry.open_entry(repo, name, words, now=now, **promised)
             if cell:
                 _share_index(cell, entry)
-            found = code or code_state(repo, settings, allow_secrets=allow_secrets, scratch=entry.index)
+            found = code or capture.code_state(repo, settings, allow_secrets=allow_secrets, scratch=entry.index)
             experiment = _store(repo, entry, found, **about)
         except RefExists:  # the clock went back, and one of that moment has ended already
             assert entry
@@ -92,12 +90,6 @@ def begin(
             raise
         else:
             return Live(repo=repo, settings=settings, entry=entry, experiment=experiment)
-
-
-def code_state(repo: Repo, settings: Settings, *, allow_secrets: bool, scratch: Path) -> dict[str, Any]:
-    """Store the work tree, within the limits that the user has set, and return what a record says of it."""
-    limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
-    return snapshot.take(repo, limits, scratch=scratch, outputs=Patterns(settings.output)).to_record()
 
 
 def _share_index(cell: sweeps.Cell, entry: Entry) -> None:

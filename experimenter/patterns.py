@@ -2,13 +2,16 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import takewhile
 
 from experimenter.errors import BadSetting
 from experimenter.text import visible
 
 _SPECIAL = re.compile(r"([*?[])")
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_TELLING = 2  # letters that names begin with alike; fewer could be those of any file
+_MANY = 10  # files that nobody names one by one
 _CACHE = re.compile(rb"(?:^|/)(?:__pycache__|\.pytest_cache|\.mypy_cache|\.ruff_cache|\.ipynb_checkpoints)/")
 
 
@@ -39,17 +42,72 @@ def is_in_cache(path: bytes) -> bool:
 
 def pattern_for(path: bytes) -> str:
     """Return a pattern, in visible characters, that a path matches, and next to nothing else."""
-    text = _HIDDEN.sub("\0", path.decode(errors="surrogateescape"))
-    text = _SPECIAL.sub(r"[\1]", text).replace("\0", "?")
+    text = _SPECIAL.sub(r"[\1]", path.decode(errors="surrogateescape"))
+    text = _HIDDEN.sub("?", text)
     return f"./{text}" if text.startswith("-") else text  # which git would take for an option
 
 
-def ignoring(path: bytes) -> str:
-    """Return the line of a .gitignore that a path matches, and next to nothing else (gitignore(5))."""
-    text = path.decode(errors="surrogateescape").rstrip("\n")
-    text = re.sub(r"([*?[\\])", r"\\\1", text)
-    text = _HIDDEN.sub(lambda match: "?" * len(match[0].encode(errors="surrogateescape")), text)
-    return "/" + re.sub(r" $", r"\\ ", text)
+def patterns_for(paths: Iterable[bytes], others: Collection[bytes]) -> dict[str, list[bytes]]:
+    """Return patterns that match paths, and the paths that each is for.
+
+    Each is the top-most folder in which there are no `others`, else a pattern that no other in its folder matches, else
+    a file.
+    """
+    siblings: dict[bytes, list[bytes]] = {}
+    for path in others:
+        siblings.setdefault(_folder(path), []).append(path)
+    known = {folder for path in siblings for folder in _with_parents(path)} | {b""}
+    found: dict[str, list[bytes]] = {}
+    loose: dict[bytes, list[bytes]] = {}
+    for path in paths:
+        top = next((one for one in _with_parents(_folder(path)) if one not in known), None)
+        if top is None:
+            loose.setdefault(_folder(path), []).append(path)
+        else:
+            found.setdefault(pattern_for(top + b"/"), []).append(path)
+    for folder, inside in loose.items():
+        found |= _patterns_in(inside, siblings.get(folder, []))
+    return found
+
+
+def _folder(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0]
+
+
+def _with_parents(folder: bytes) -> list[bytes]:
+    """Return a folder and those that it is in, the top-most first; the top of all is empty."""
+    parts = folder.split(b"/") if folder else []
+    return [b"/".join(parts[:count]) for count in range(len(parts) + 1)]
+
+
+def _patterns_in(paths: Sequence[bytes], others: Sequence[bytes]) -> dict[str, list[bytes]]:
+    """Return what `patterns_for` does, of paths in one folder: one for all that begin and end alike."""
+    alike: dict[bytes, list[bytes]] = {}
+    for path in paths:
+        stem, dot, ending = path.rpartition(b"/")[2].rpartition(b".")
+        alike.setdefault(dot + ending if stem else b"", []).append(path)
+    found: dict[str, list[bytes]] = {}
+    for ending, group in alike.items():
+        start = _common_start(group)
+        pattern = pattern_for(start) + "*" + pattern_for(ending)
+        is_own = len(start.rpartition(b"/")[2]) >= _TELLING or (ending and len(group) > _MANY)
+        if len(group) > 1 and is_own and not any(map(Patterns([pattern]).match, others)):
+            found[pattern] = group
+        else:
+            found |= {pattern_for(path): [path] for path in group}
+    return found
+
+
+def _common_start(paths: Collection[bytes]) -> bytes:
+    first, last = min(paths), max(paths)
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return bytes(one for one, _ in alike)
+
+
+def ignoring(pattern: str) -> str:
+    """Return the line of the top .gitignore that ignores what a pattern of ours matches (gitignore(5))."""
+    line = "/" + pattern.removeprefix("./").replace("\\", "\\\\")
+    return f"{line[:-1]}\\ " if line.endswith(" ") else line
 
 
 def declaration(pattern: str) -> str:
@@ -62,7 +120,7 @@ def _compiled(pattern: str, option: str) -> re.Pattern[str]:
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.startswith("/") or ".." in parts:
         raise BadSetting(f"{option}: '{visible(pattern)}' leads out of the work tree; give a path relative to its top")
-    if not parts or not set(parts) - {"**"}:
+    if not parts or not set(parts) - {"*", "**"}:
         raise BadSetting(f"{option}: '{visible(pattern)}' is the whole work tree; name files or folders in it")
     end = "/" if pattern.endswith("/") else r"(?:/|\Z)"
     return re.compile("".join(_expressions(parts)) + end, re.DOTALL)

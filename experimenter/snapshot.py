@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,17 @@ _CLOCK_NS = 10_000_000  # by which the time of a change may lag behind (CONFIG_H
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeState:
-    """A commit that holds the work tree, child of the user's HEAD, with what a record says of it."""
+    """A commit that holds the work tree, child of the user's HEAD, with what a record says of it.
+
+    `untracked` are paths of it that git does not track.
+    """
 
     commit: str
     tree: str
     base: str | None
     branch: str | None
     changed: dict[str, Any]
+    untracked: Sequence[bytes] = ()
 
     def to_record(self) -> dict[str, Any]:
         """Return the record's `code`."""
@@ -60,7 +64,9 @@ def take(repo: Repo, limits: Limits, *, scratch: Path, outputs: Patterns = NO_PA
         tree = repo.git("write-tree", index=scratch).decode().strip()
         commit = _commit(repo, tree, status.head, parent)
         changed = changes(repo, status.head, commit)
-    return CodeState(commit=commit, tree=tree, base=status.head, branch=status.branch, changed=changed)
+    return CodeState(
+        commit=commit, tree=tree, base=status.head, branch=status.branch, changed=changed, untracked=plan.untracked
+    )
 
 
 def differences(

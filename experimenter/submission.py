@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from experimenter import jobs, live, names, programs, queued, registry, share, slurm, store
+from experimenter import capture, jobs, names, programs, queued, registry, share, slurm, store
 from experimenter.errors import CannotRerun, ExperimenterError, NotShared
 from experimenter.plumbing import Repo, delete_refs
 from experimenter.plumbing.transfer import Patience
@@ -54,7 +54,7 @@ def code_state(repo: Repo, options: Options, settings: Settings) -> dict[str, An
     folder = registry.make_unborn(state.runs)
     try:
         with interruptible():
-            return live.code_state(repo, settings, allow_secrets=options.allow_secrets, scratch=folder / "index")
+            return capture.code_state(repo, settings, allow_secrets=options.allow_secrets, scratch=folder / "index")
     finally:
         remove_tree(folder)
 

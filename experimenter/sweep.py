@@ -11,7 +11,7 @@ from functools import partial
 from shutil import which
 from typing import Any, Protocol
 
-from experimenter import live, programs, store, sweeps
+from experimenter import capture, programs, store, sweeps
 from experimenter.cells import Ended, Identities, Job, Plan, Progress, Source
 from experimenter.errors import CellTaken, ExperimenterError, Interrupted
 from experimenter.identity import user_and_date
@@ -123,7 +123,7 @@ def _code_state(
     folder = sweeps.begin(state)
     try:
         with interruptible():
-            code = live.code_state(repo, settings, allow_secrets=options.allow_secrets, scratch=folder / "index")
+            code = capture.code_state(repo, settings, allow_secrets=options.allow_secrets, scratch=folder / "index")
         sweep_id = Identities(repo=repo, plan=plan, tree=code["tree"]).sweep
         words = redacted_command([from_native(word) for word in plan.command])
         worker = Worker.of_ourselves(state, sweep_id, words, total=0)

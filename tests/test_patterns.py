@@ -11,7 +11,7 @@ from experimenter.patterns import Patterns, declaration, ignoring, pattern_for
 
 ODD_NAMES = [
     b"a b", b"new\nline", b"-dash", b"--", b"caf\xe9.py", b"*", b"[x]", b"a[", b"?", b"back\\", b"it's", b'"q"', b"$HOME", b"!x",
-    b"#x", b" x ", b"~", "größe".encode(), "\u2028\x85".encode(), b"\x1b[1m", b"`id`", b"a;b", b"**", b"true",
+    b"#x", b" x ", b"~", "größe".encode(), b"\x1b[1m", b"`id`", b"a;b", b"**", b"true",
 ]  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_a_pattern_names_files_and_what_lies_below_folders(
     assert [path for path in others if patterns.match(path.encode())] == []
 
 
-@pytest.mark.parametrize("pattern", ["", ".", "./", "/", "/tmp/x", "..", "../x", "a/../..", "**", "**/**"])
+@pytest.mark.parametrize("pattern", ["", ".", "./", "/", "/tmp/x", "..", "../x", "a/../..", "*", "**", "**/*"])
 def test_a_pattern_of_everything_or_of_elsewhere_is_refused(repo: Path, pattern: str) -> None:
     with pytest.raises(BadSetting, match="git config experimenter"):
         Patterns([pattern])
@@ -64,7 +64,7 @@ def test_the_lines_for_a_name_of_any_bytes_work_when_pasted(repo: Path, name: by
     sh(declaration(pattern_for(name)))
     experimenter("run", "--", "true")
     assert record()["code"]["changed"]["added"] == []
-    Path(".gitignore").write_text(ignoring(name) + "\n")
+    Path(".gitignore").write_text(ignoring(pattern_for(name)) + "\n")
 
     assert sh("git ls-files -o --exclude-standard") == ".gitignore\n"
 

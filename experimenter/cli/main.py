@@ -195,7 +195,7 @@ def speak(*, only_warnings: bool = False) -> None:
             from experimenter.text import visible
 
             first, *rest = record.getMessage().split("\n  ")
-            kind = "Warning" if record.levelno >= logging.WARNING else "Note"
+            kind = getattr(record, "kind", "Warning" if record.levelno >= logging.WARNING else "Note")
             lines = [f"{kind}: {visible(first)}", *(f"  {visible(line)}" for line in rest)]
             _say("\n".join(lines))
 
