@@ -96,6 +96,7 @@ class Source(Protocol):
     """Says which cells are to be run: `total` in all, of which some are `done`, or have `failed`, by now."""
 
     total: int
+    fresh: Sequence[Mapping[str, Any]]  # the parameters of all cells, if none of them is done, and they are known
 
     @property
     def done(self) -> int:
@@ -130,6 +131,7 @@ class Grid:
         self.keys = [known.key(parameters) for parameters in cells]
         done = {} if again else known.done(set(self.keys))
         self.total, self.done, self.failed = len(cells), len(done), 0
+        self.fresh: Sequence[Mapping[str, Any]] = [] if done or again else cells
         self._pending = deque(
             Job(number=number, key=key, parameters=parameters)
             for number, (key, parameters) in enumerate(zip(self.keys, cells, strict=True), start=1)
@@ -167,13 +169,25 @@ class Identities:
         """The sweep's id: the same for the same plan on the same code, in the same directory."""
         words = redacted_command([from_native(word) for word in self.plan.command])
         base = public(self.plan.base)
-        return _digest([self.tree, self._directory, words, self.plan.is_template, base, self.plan.line])[:8]
+        return digest([self.tree, self.directory, words, self.plan.is_template, base, self.plan.line])[:8]
 
     def key(self, parameters: Mapping[str, Any]) -> str:
         """Return what tells a cell from all others: its code, command, directory and parameters, as recorded."""
+        return digest([self.tree, *self.identity(parameters)])
+
+    def identity(self, parameters: Mapping[str, Any]) -> list[Any]:
+        """Return what tells a cell from all others on the same code: its command, directory and parameters."""
         words = [from_native(word) for word in self.plan.shown(parameters)]
         command = without_credentials(redacted_command(words))
-        return _digest([self.tree, command, self._directory, public(parameters)])
+        return [command, self.directory, public(parameters)]
+
+    def identities_of(self, record: Record) -> list[list[Any]]:
+        """Return what `identity` may be for the cell of a record on other code: with what a script added, and without.
+
+        Whether a script has added parameters nobody knows there.
+        """
+        about = [record.get("command"), record.get("directory")]
+        return [[*about, parameters] for parameters in (record.parameters, _only(self._paths(), record.parameters))]
 
     def done(self, keys: Collection[str]) -> dict[str, str]:
         """Return the tag of the newest completed record of each of these cells that has one.
@@ -192,10 +206,11 @@ class Identities:
         """Return what tells the cell of a record from all others."""
         is_ours = record.get("sweep") == self.sweep
         parameters = _only(self._paths(), record.parameters) if is_ours else record.parameters
-        return _digest([self.tree, record.get("command"), record.get("directory"), parameters])
+        return digest([self.tree, record.get("command"), record.get("directory"), parameters])
 
     @property
-    def _directory(self) -> str:
+    def directory(self) -> str:
+        """The directory of all cells, as recorded."""
         return from_bytes(self.repo.prefix.rstrip(b"/")) or "."
 
     def _paths(self) -> list[tuple[str, ...]]:
@@ -217,5 +232,6 @@ def _only(paths: Sequence[tuple[str, ...]], parameters: Mapping[str, Any]) -> di
     return merged(*found)
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """Return what tells one JSON value from others."""
     return hashlib.sha1(json.dumps(value, sort_keys=True).encode(), usedforsecurity=False).hexdigest()

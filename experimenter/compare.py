@@ -54,12 +54,12 @@ def compare(
             results=differing(a.results, b.results),
             patch=repo.git(*words, a.commit, b.commit) if patch is not None else b"",
         )
-    with _scratch(repo) as (aside, index):
+    with aside(repo) as (there, index):
         outputs = Patterns(config(repo).get("output", ()))
-        code = snapshot.differences(aside, a.commit, scratch=index, is_stored=patch is not None, outputs=outputs)
+        code = snapshot.differences(there, a.commit, scratch=index, is_stored=patch is not None, outputs=outputs)
         shown = b""
         if patch is not None:
-            shown = aside.git(*_without_caches(repo), *words, "--cached", a.commit, index=index)
+            shown = there.git(*_without_caches(repo), *words, "--cached", a.commit, index=index)
     return Comparison(a=a, b=b, code=code, parameters={}, results={}, patch=shown)
 
 
@@ -90,7 +90,7 @@ def _without_caches(repo: Repo) -> list[str]:
 
 
 @contextlib.contextmanager
-def _scratch(repo: Repo) -> Iterator[tuple[Repo, Path]]:
+def aside(repo: Repo) -> Iterator[tuple[Repo, Path]]:
     """Give the repository with a place for objects that are forgotten afterwards, and one for an index."""
     with interruptible(), tempfile.TemporaryDirectory(prefix="experimenter-") as folder:
         objects = Path(folder, "objects")

@@ -53,6 +53,8 @@ class Study:
     The study is found again by the sweep's id.
     """
 
+    fresh: Sequence[Mapping[str, Any]] = ()
+
     def __init__(self, known: Identities, axes: Sequence[Axis], base: Mapping[str, Any], goal: Goal) -> None:
         self._known = known
         self._axes = axes

@@ -81,6 +81,15 @@ def differences(
     return _lists(repo.git("diff-index", "--cached", *_NAMES, commit, index=scratch))
 
 
+def tree_of_files(repo: Repo, *, scratch: Path, outputs: Patterns = NO_PATTERNS) -> str:
+    """Return the tree that `take` would make, without storing the content of a file.
+
+    The trees are stored where `repo` puts its objects. `scratch` becomes an index of the work tree.
+    """
+    _apply(repo, Inventory.take(repo, outputs, scratch=scratch), scratch, is_stored=False)
+    return repo.git("write-tree", "--missing-ok", index=scratch).decode().strip()
+
+
 def changes(repo: Repo, base: str | None, commit: str) -> dict[str, Any]:
     """Return in which paths a commit differs from `base`, as a record's `changed`; without one all are added."""
     sides = [base, commit] if base else ["--root", "--no-commit-id", commit]

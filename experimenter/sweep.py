@@ -11,7 +11,7 @@ from functools import partial
 from shutil import which
 from typing import Any, Protocol
 
-from experimenter import capture, programs, store, sweeps
+from experimenter import capture, othercode, programs, store, sweeps
 from experimenter.cells import Ended, Identities, Job, Plan, Progress, Source
 from experimenter.errors import CellTaken, ExperimenterError, Interrupted
 from experimenter.identity import user_and_date
@@ -90,6 +90,7 @@ def sweep(
     with _code_state(repo, plan, options, settings) as (worker, since, code):
         known = Identities(repo=repo, plan=plan, tree=code["tree"])
         cells = source(known)
+        othercode.tell(repo, known, cells.fresh)
         work = _Work(
             repo=repo, plan=plan, options=replace(options, code=code), settings=settings, how=how, watch=watch,
             worker=replace(worker, total=cells.total), since=since, source=cells,

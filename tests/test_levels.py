@@ -27,7 +27,7 @@ LEVELS = [
     {"environment", "identity", "params", "record", "results", "slurm", "state", "status", "template", "terminal"},
     {"grid", "inventory", "jobs", "pidfile", "store", "tree", "worker", "worktree"},
     {"cells", "editable", "entry", "find", "keys", "locks", "signals", "snapshot"},
-    {"arrivals", "compare", "registry", "remote", "selection", "slots"},
+    {"arrivals", "compare", "othercode", "registry", "remote", "selection", "slots"},
     {"capture", "groups", "sweeps"},
     {"leftovers", "live", "share"},
     {"block", "logs", "queued", "rerun", "running", "settle", "workplace"},

@@ -753,3 +753,52 @@ class TestIsolated:
 
         assert sh("git worktree list").count("\n") == 1
         assert [path.name for path in Path(".git/experimenter/sweeps").iterdir()] == ["lock"]
+
+
+class TestOtherCode:
+    """Where cells were done on other code, the start and --dry-run say which files differ."""
+
+    LINE = ("-j1", "-p", "a=1,2", "--", "true")
+
+    def test_the_same_line_on_other_code_says_which_files_differ(self, repo: Path) -> None:
+        first = experimenter("sweep", *self.LINE).stderr
+        sh("echo two > train.py; echo 1 > new.py")
+        dry = experimenter("sweep", "--dry-run", *self.LINE)
+        again = experimenter("sweep", *self.LINE).stderr
+        resumed = experimenter("sweep", *self.LINE).stderr
+
+        newest = sorted(tags())[1]
+        for told in (dry.stderr, again):
+            assert told.count("on other code") == 1
+            assert f"Note: 2 of 2 cells are done on other code, last by {newest}" in told
+            assert "  modified  train.py\n  added     new.py\n" in told
+        assert "other code" not in first + resumed
+        assert dry.stdout == "a=1\na=2\n"
+
+    def test_says_nothing_of_other_lines_nor_where_a_cell_is_done_or_all_are_run(self, repo: Path) -> None:
+        experimenter("sweep", *self.LINE)
+        sh("echo two > train.py")
+
+        assert "other code" not in experimenter("sweep", "-p", "a=3,4", "--", "true").stderr
+        assert "other code" not in experimenter("sweep", "-p", "a=1,2", "--", "echo").stderr
+        assert "other code" not in experimenter("sweep", "--again", *self.LINE).stderr
+        assert "other code" not in experimenter("sweep", "--dry-run", *self.LINE).stderr
+
+    def test_a_dry_run_stores_nothing_and_needs_no_repository(self, repo: Path, tmp_path: Path) -> None:
+        experimenter("sweep", *self.LINE)
+        sh("echo two > train.py")
+        before = sorted(Path(".git/objects").rglob("*"))
+
+        experimenter("sweep", "--dry-run", *self.LINE)
+        outside = experimenter("sweep", "--dry-run", *self.LINE, cwd=tmp_path)
+
+        assert sorted(Path(".git/objects").rglob("*")) == before
+        assert (outside.returncode, outside.stdout, outside.stderr) == (0, "a=1\na=2\n", "")
+
+    def test_resumes_where_only_caches_and_declared_outputs_came(self, repo: Path) -> None:
+        script = "mkdir -p __pycache__; echo 1 > __pycache__/x; echo 1 > model_$EXPERIMENTER_PARAM_A"
+        line = ("sweep", "-j1", "-p", "a=1,2", "--", "sh", "-c", script)
+        sh("git config experimenter.output 'model_*'")
+        experimenter(*line)
+
+        assert "2 done already" in experimenter(*line).stderr

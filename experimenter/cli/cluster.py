@@ -100,7 +100,7 @@ def submit_sweep(
     wait: bool,
 ) -> int:
     """Submit the cells of a grid that are not done, or on their way, as one job array; return our exit status."""
-    from experimenter import names, slurm
+    from experimenter import names, othercode, slurm
     from experimenter.cells import Identities
     from experimenter.cluster import while_waiting
     from experimenter.submission import Asked, code_state, reserve, submit
@@ -116,6 +116,7 @@ def submit_sweep(
     known = Identities(repo=repo, plan=plan, tree=code["tree"])
     with claiming(repo, known.sweep) as taken:
         cells = source(known)  # only now: what has just ended is either taken or done
+        othercode.tell(repo, known, [] if taken else cells.fresh)
         works, waiting = _pending(plan, cells, taken)
         reserved = None
         if works:

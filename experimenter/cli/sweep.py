@@ -1,6 +1,5 @@
 """The command that runs many experiments of one code state: sweep."""
 
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import click
 from experimenter.cli.cluster import check_wait, submit_sweep, with_slurm_options
 from experimenter.cli.completion import complete_file
 from experimenter.cli.main import find_current_repo, settle_leftovers, speak
-from experimenter.cli.printing import print_ended_cells, print_json
+from experimenter.cli.printing import print_ended_cells
 from experimenter.cli.run import (
     CommandAtEnd,
     check_links,
@@ -108,7 +107,12 @@ def sweep_command(
         _check_grid(grid, is_large=yes)
     plan = _plan(command, grid, base, goal, is_template=given.pop("template"))
     if dry_run:
-        return _print_cells(plan, grid, as_json=as_json)
+        from experimenter.cli.dryrun import print_cells, tell_of_other_code
+
+        print_cells(plan, grid, as_json=as_json)
+        if not given["again"]:
+            tell_of_other_code(plan, grid)
+        return 0
     how = {"slots": jobs or cores(), "fail_fast": given.pop("fail_fast")}
     source = _source(grid, base, goal, again=given.pop("again"))
     detach = given.pop("detach")
@@ -191,23 +195,6 @@ def _source(
 
     check_optuna()
     return lambda known: Study(known, grid, base, goal)
-
-
-def _print_cells(plan: "Plan", grid: "Sequence[Axis]", *, as_json: bool) -> int:
-    from experimenter.grid import Interval, cells
-    from experimenter.render.sweep import cell_text
-    from experimenter.storable import public
-    from experimenter.text import visible
-
-    if any(isinstance(axis, Interval) for axis in grid):
-        raise click.UsageError("--dry-run knows no cells that are yet to be chosen", click.get_current_context())
-    if as_json:
-        print_json([public(parameters) for parameters in cells(grid, plan.base)])
-        return 0
-    for parameters in cells(grid, plan.base):
-        command = f": {visible(shlex.join(plan.shown(parameters)))}" if plan.is_template else ""
-        click.echo(f"{cell_text(parameters, plan.axes)}{command}")
-    return 0
 
 
 def _start(
