@@ -181,6 +181,10 @@ class CannotRerun(ExperimenterError):
     """A record lacks what it takes to run its experiment again."""
 
 
+class RecordContradicted(ExperimenterError):
+    """A record names another code than the one that its tag is on."""
+
+
 class NotRemoved(ExperimenterError):
     """An experiment that was to be removed runs, or nobody said that it may go."""
 

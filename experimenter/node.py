@@ -172,7 +172,8 @@ def _fetched(url: str, tag: str) -> Iterator[Repo]:
             _git_init(top)
             repo = find_repo(top)
             ref = store.ref(tag)
-            done = transfer(repo, ["fetch", "--quiet", "--no-tags", "--depth=1", "--", url, f"{ref}:{ref}"], Patience())
+            # Its commit and the one that this is based on, where HEAD is.
+            done = transfer(repo, ["fetch", "--quiet", "--no-tags", "--depth=2", "--", url, f"{ref}:{ref}"], Patience())
         if done.status:
             remote = Remote(repo=repo, name=url, place=url, patience=Patience())
             raise RemoteFailed(f"cannot fetch {tag} from {remote}", details=done.said)

@@ -63,7 +63,7 @@ class Workplace:
     def drift(self, begun: live.Live) -> Mapping[str, Any] | None:
         """Return the record's `drift`: what changed here while the command ran."""
         repo = self.work_tree.private if self.work_tree else begun.repo
-        scratch = repo.index if self.work_tree else begun.entry.index
+        scratch = self.work_tree.index if self.work_tree else begun.entry.index
         return live.drift(repo, scratch=scratch, results_file=self.results_file)
 
 

@@ -258,7 +258,7 @@ def test_we_are_killed_at_each_step(
 # The git commands that change something, in the words of Steps.
 GITS = {
     "run": ["update-index 1", "write-tree 1", "hash-object 1", "mktag 1", "update-ref 1", "mktag 2", "update-ref 2"],
-    "isolated": ["worktree 1", "reset 1"],
+    "isolated": ["worktree 1", "read-tree 1"],
     "failing": ["update-ref 2"],
     "settling": ["update-ref 1"],
 }

@@ -44,10 +44,85 @@ def test_runs_on_exactly_the_code_state(repo: Path) -> None:
     assert lines[0].endswith("/sub")
     assert lines[1:3] == ["two", "new"]
     assert lines[3:7] == [".git", ".gitignore", "sub", "train.py"]
-    assert lines[7:] == [lines[0], sh(f"git rev-parse {tags()[0]}^{{commit}}").strip()]
+    assert lines[7:] == [lines[0], sh("git rev-parse HEAD").strip(), " M train.py", "?? .gitignore", "?? sub/"]
     assert record()["directory"] == "sub"
     assert "drift" not in record()
     assert everything(repo) == before
+    assert nothing_left()
+
+
+def in_both(script: str, *options: str) -> tuple[str, str]:
+    """Return what a shell script says in a run here and in an isolated one; none of either is left behind."""
+    said = [experimenter("run", *more, "--", "sh", "-c", script).stdout for more in (options, (*options, "--isolated"))]
+    assert nothing_left()
+    return said[0], said[1]
+
+
+@pytest.mark.parametrize(
+    "edit", ["true", "echo two > train.py", "rm train.py", "echo new > new.py", "chmod +x train.py"]
+)
+def test_git_describes_it_as_the_work_tree_that_the_user_has(repo: Path, edit: str) -> None:
+    sh(f"git tag -a v1.2.0 -m v; git commit -q --allow-empty -m more; {edit}")
+    here, isolated = in_both("git describe --tags --dirty; git status --porcelain; git log --format=%H; git diff")
+
+    assert here.startswith("v1.2.0-1-g")
+    assert isolated == here
+    assert "drift" not in record(tags()[-1])
+
+
+def test_files_that_did_not_change_are_not_read_again_there(repo: Path) -> None:
+    sh("for i in 1 2 3; do echo $i > same$i; done; git add .; git commit -qm same; echo two > train.py")
+    done = experimenter("run", "--isolated", "--", "git", "diff-files", "--name-only")
+
+    assert done.stdout == "train.py\n"
+
+
+def test_without_a_commit_head_is_unborn_there_and_a_commit_makes_no_branch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sh(f"git init -q {tmp_path}/young")
+    monkeypatch.chdir(tmp_path / "young")
+    sh("echo one > train.py")
+    script = (
+        "git describe --always 2>&1; git rev-parse --verify HEAD || git status --porcelain; git add .; git commit -qm x"
+    )
+    done = experimenter("run", "--isolated", "--", "sh", "-c", f"{script}; git log --format=%s")
+
+    assert done.stdout.splitlines()[-2:] == ["?? train.py", "x"]
+    assert "exp_" not in done.stdout
+    assert sh("git for-each-ref refs/heads refs/worktree; git symbolic-ref HEAD") == "refs/heads/main\n"
+    assert "drift" not in record()
+    assert sh("git worktree list").count("\n") == 1
+
+
+def test_new_files_that_are_ignored_are_code_there_too(repo: Path) -> None:
+    sh(
+        "echo '*.bin' > .gitignore; git add .; git commit -qm ignored; echo x > ./:a.bin; git --literal-pathspecs add -f :a.bin"
+    )
+    experimenter("run", "-n", "a", "--", "true")
+    script = "cat ./:a.bin; git status --porcelain; experimenter verify a"
+    done = experimenter("run", "--isolated", "--", "sh", "-c", script)
+
+    assert done.stdout.splitlines()[:2] == ["x", " A :a.bin"]
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("edit", ["commit", "dirty", "new"])
+def test_code_in_submodules_is_the_same_code_there(repo: Path, tmp_path: Path, edit: str) -> None:
+    sh(f"git init -q {tmp_path}/sub; cd {tmp_path}/sub; echo s > file; git add .; git commit -qm s")
+    sh(f"git submodule add -q {tmp_path}/sub lib")
+    if edit != "new":
+        sh("git commit -qm lib; echo edited > lib/file")
+    if edit == "commit":
+        sh("cd lib; git commit -qam edited")
+    experimenter("run", "-n", "a", "--", "true")
+    done = experimenter(
+        "run", "--isolated", "--", "sh", "-c", "cat lib/file; git status --porcelain lib; experimenter verify a"
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = {"commit": " M lib", "dirty": "D  lib", "new": "A  lib"}[edit]
+    assert done.stdout.splitlines()[:2] == ["s" if edit == "new" else "edited", said]
     assert nothing_left()
 
 
@@ -61,6 +136,14 @@ def test_edits_made_meanwhile_do_not_reach_it_and_are_no_drift(repo: Path) -> No
     assert experimenter("logs", id_).stdout == "one\n"
     assert "drift" not in record()
     assert nothing_left()
+
+
+def test_what_the_command_does_to_its_own_index_hides_no_drift(repo: Path) -> None:
+    sh("echo two > train.py")
+    script = "echo three > train.py; git commit -qam three; git update-index --assume-unchanged train.py"
+    experimenter("run", "--isolated", "--", "sh", "-c", script)
+
+    assert record()["drift"] == {"modified": ["train.py"], "deleted": []}
 
 
 def test_results_are_looked_for_there(repo: Path) -> None:
@@ -102,7 +185,7 @@ class TestLinks:
             "run", "--isolated", "--link", "../data", "--", "sh", "-c", f"cd ..; {script}", cwd=repo / "sub"
         )
 
-        assert done.stdout == "big\nc\n"
+        assert done.stdout == "big\nc\n?? .gitignore\n?? data/\n"
         assert Path("data/deep/new").read_text() == "written\n"
         assert nothing_left()
 

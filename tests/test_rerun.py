@@ -251,9 +251,12 @@ def test_checkout_makes_a_linked_work_tree_of_exactly_the_code(trained: Path, tm
     assert re.fullmatch(r"Note: \.\./as it was has the code of exp_a_\S+\n", done.stderr)
     assert (place / "data.txt").read_text() == "then\n"
     assert experimenter("verify", "a", cwd=place).returncode == 0
-    assert sh("git status --porcelain", cwd=place) == ""
+    assert (
+        sh("git status --porcelain; git rev-parse HEAD", cwd=place)
+        == f" M train.py\n?? data.txt\n{sh('git rev-parse HEAD')}"
+    )
     assert sh("git status --porcelain -b; git rev-parse HEAD") == before
-    sh(f"git worktree remove '{place}'")
+    sh(f"git worktree remove --force '{place}'")
     assert sh("git worktree list | wc -l") == "1\n"
 
 
@@ -261,8 +264,54 @@ def test_checkout_can_make_a_branch_instead(trained: Path) -> None:
     done = experimenter("checkout", "a", "--branch", "retry")
 
     assert done.returncode == 0
-    assert sh("git rev-parse retry") == sh(f"git rev-parse {tag_of('a')}^0")
+    assert sh("git rev-parse retry^ retry^{tree}") == sh(f"git rev-parse HEAD {tag_of('a')}^{{tree}}")
+    assert sh("git log -1 --format='%an %ce %s' retry") == f"Ada ada@example.com Code of a ({tag_of('a')})\n"
     assert sh("git symbolic-ref --short HEAD") == "main\n"
+    assert "Created from" in sh("git reflog retry")
+
+
+def test_a_branch_of_the_code_brings_no_tag_of_ours_into_the_history(trained: Path, tmp_path: Path) -> None:
+    sh("git tag -a v1 -m v1")
+    experimenter("checkout", "a", "--branch", "idea")
+    sh(
+        "git checkout -q idea; echo more > more; git add more; git commit -qm more; git checkout -q main; git merge -q idea"
+    )
+
+    assert re.fullmatch(r"v1-2-g\w+\n", sh("git describe"))
+    sh(f"git init -q --bare {tmp_path}/o.git; git push -q --follow-tags {tmp_path}/o.git HEAD")
+    assert "exp_" not in sh(f"git ls-remote {tmp_path}/o.git")
+
+
+def test_the_code_of_a_repository_without_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sh(f"git init -q {tmp_path}/young")
+    monkeypatch.chdir(tmp_path / "young")
+    sh("echo one > train.py")
+    experimenter("run", "-n", "a", "--", "true")
+    done = experimenter("checkout", "a", "../out")
+
+    assert done.returncode == 0, done.stderr
+    assert sh("git status --porcelain; git fsck > /dev/null", cwd=tmp_path / "out") == "?? train.py\n"
+    assert experimenter("verify", "a", cwd=tmp_path / "out").returncode == 0
+    assert sh("git for-each-ref refs/heads") == ""
+    assert experimenter("checkout", "a", "--branch", "idea").returncode == 0
+    assert sh("git log --format=%P%s idea; git show idea:train.py") == f"Code of a ({tag_of('a')})\none\n"
+    assert experimenter("rerun", "a", "-n", "b", "--", "git", "status", "--porcelain").stdout == "?? train.py\n"
+
+
+def test_the_base_that_a_shallow_clone_lacks_is_named(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = sh("git rev-parse HEAD").strip()
+    sh(f"git init -q {tmp_path}/shallow")
+    sh(f"git fetch -q --depth=1 file://{trained} refs/tags/*:refs/tags/*", cwd=tmp_path / "shallow")
+    monkeypatch.chdir(tmp_path / "shallow")
+
+    for words in (["rerun", "a"], ["checkout", "a", "../out"], ["checkout", "a", "--branch", "idea"]):
+        done = experimenter(*words)
+        assert done.returncode in (1, 125)
+        assert f"the commit {base}, on which the code" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert sh("git worktree list | wc -l; git branch") == "1\n"
 
 
 def test_checkout_fills_submodules_with_objects_of_their_own(repo: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Commands that go back to experiments, or do away with them: checkout, rm, prune."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 @click.command("checkout")
 @click.argument("experiment", metavar="EXP", shell_complete=complete_experiment)
 @click.argument("place", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@click.option("--branch", metavar="NAME", help="Make a branch of the code state instead, without switching to it.")
+@click.option(
+    "--branch", metavar="NAME", help="Make a branch with one new commit of it instead, without switching to it."
+)
 def checkout_command(experiment: str, place: Path | None, branch: str | None) -> None:
     """Check out the code of an experiment in a new linked work tree at DIR.
 
-    'git worktree remove DIR' removes it again (with submodules: --force).
+    It is based on the same commit as then, the edits are uncommitted. 'git worktree remove --force DIR'
+    removes it again.
 
     \b
     Examples:
@@ -33,17 +37,20 @@ def checkout_command(experiment: str, place: Path | None, branch: str | None) ->
     if (place is None) == (branch is None):
         raise click.UsageError("give either DIR or --branch", click.get_current_context())
     speak()
+    from experimenter.codestate import checked
     from experimenter.find import named
+    from experimenter.linked import make_branch
     from experimenter.text import visible
     from experimenter.worktree import check_out
 
     repo = find_current_repo()
     (found,) = named(repo, experiment)
+    code = checked(repo, found)
     if place is None:
-        repo.git("-c", "core.logAllRefUpdates=true", "branch", "--no-track", "--", str(branch), found.commit)
+        make_branch(repo, code, str(branch), message=f"Code of {found.name} ({found.tag})")
         what = f"the branch {branch}"
     else:
-        check_out(repo, found.commit, place.absolute())
+        check_out(repo, code, place.absolute(), branch=f"{found.name}-{os.urandom(4).hex()}")
         what = str(place)
     click.echo(f"Note: {visible(what)} has the code of {found.tag}", err=True)
 
