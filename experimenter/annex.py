@@ -21,6 +21,12 @@ _ATTEMPTS = 10
 _SHOWN_PATHS = 10
 
 
+def settings() -> list[str]:
+    """Return words for a git that checks files out: without git-annex it takes pointers as they are, and goes on."""
+    keys = [] if _is_installed() else ["clean", "smudge", "process"]
+    return [word for key in keys for word in ("-c", f"filter.annex.{key}=")]
+
+
 def fill(repo: Repo, index: Path) -> None:
     """Let the files of `index` have their content, as after a checkout with git-annex's hook; none of the user's runs.
 
@@ -29,7 +35,7 @@ def fill(repo: Repo, index: Path) -> None:
     """
     left = _left(repo, index, repo.common_dir)
     failure: GitFailed | None = None
-    for attempt in range(_ATTEMPTS if left else 0):
+    for attempt in range(_ATTEMPTS if left and _is_installed() else 0):
         try:
             if attempt:  # git-annex notes what was checked out, and one that fills another work tree took our notes
                 repo.git("checkout-index", "--force", "-z", "--stdin", stdin=b"\0".join(left), index=index)
@@ -95,13 +101,17 @@ def _objects(common_dir: Path) -> dict[bytes, Path]:
     return {os.fsencode(path.name): path for depth in ("*/*", "*/*/*") for path in objects.glob(depth)}
 
 
+def _is_installed() -> bool:
+    return shutil.which("git-annex") is not None
+
+
 def _not_filled(left: list[bytes], failure: GitFailed | None, *, within: Path | None = None) -> ExperimenterError:
     paths = [visible(from_bytes(path)) for path in left]
     more = [f"and {len(paths) - _SHOWN_PATHS} more"] if len(paths) > _SHOWN_PATHS else []
     what = f"{counted(len(paths), 'file')} of git-annex would lack the content that is here"
     if within:
         how = f"in the submodule {visible(str(within))} only its own work tree has it; run without --isolated"
-    elif not shutil.which("git-annex"):
+    elif not _is_installed():
         how = "install git-annex, or put it on the PATH"
     else:
         how = f"{failure.message if failure else 'git annex smudge --update did not bring it'}; try 'git annex fsck'"

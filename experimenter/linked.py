@@ -110,7 +110,8 @@ def _set_head(private: Repo, code: Code) -> None:
 
 def _fill(private: Repo, code: Code) -> None:
     """Let a work tree have exactly the files of a code state, and the index of its base."""
-    private.git(*EXACTLY, "read-tree", "--reset", "-u", code.tree, index=code_index(private))
+    words = (*EXACTLY, *annex.settings(), "read-tree", "--reset", "-u", code.tree)
+    private.git(*words, index=code_index(private))
     annex.fill(private, code_index(private))
     changes = list(_changes(private, code))
     if code.base:
