@@ -18,7 +18,7 @@ from experimenter.remote import Remote
 from experimenter.running import wait
 from experimenter.settings import Settings
 from experimenter.settle import settle_entry
-from experimenter.state import StateFolder, ending_of, translated, write_json
+from experimenter.state import StateFolder, ending_of, write_ending
 
 _log = logging.getLogger("experimenter")
 _LOOK_AGAIN_S = 0.5
@@ -196,8 +196,7 @@ def _settle(repo: Repo, job: Job, *, keep: bool = False, status: str = "interrup
         state = StateFolder.of(repo)
         known = experiment.record if experiment else _ended_there(ended, status)
         ending = {"tag": job.tag, "status": known.get("status"), "exit_code": known.get("exit_code")}
-        with translated(state.logs):
-            write_json(state.ending(job.id), {**ending, "is_kept": experiment is not None}, is_durable=False)
+        write_ending(state, job.id, {**ending, "is_kept": experiment is not None})
     if not entry:
         _note_fate(repo, job)
     job.forget()

@@ -15,7 +15,7 @@ from experimenter.errors import ExperimenterError
 from experimenter.pidfile import PidFile
 from experimenter.process import Identity, boot_id, host, pid_namespace, sees_all_processes
 from experimenter.results import ResultsFile
-from experimenter.state import StateFolder, translated, write_json
+from experimenter.state import StateFolder, translated, write_ending, write_json
 from experimenter.storable import dumps
 from experimenter.tree import Tree
 
@@ -46,8 +46,8 @@ class Share:
     @property
     def is_pushed(self) -> bool:
         """Whether the remote has it, as one that runs."""
-        with contextlib.suppress(FileNotFoundError):
-            return bool(self.file.read_text())
+        with contextlib.suppress(OSError):
+            return bool(self.file.read_bytes())
         return False
 
 
@@ -195,8 +195,14 @@ class Entry:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether it was left behind on this host by processes that are gone."""
-        return not (self.is_elsewhere or self.wrapper_is_alive or self.command_is_alive)
+        """Whether it was left behind on this host, and nothing that its command has started lives on, either."""
+        is_alive = self.is_elsewhere or self.wrapper_is_alive or self.command_is_alive
+        return not (is_alive or (self._may_live and self.tree.members()))  # a look at every process comes last
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether, looked at closely, none of its processes lives on this host, its wrapper aside."""
+        return not self._may_live or self.tree.is_gone()
 
     @property
     def tree(self) -> Tree:
@@ -242,9 +248,8 @@ class Entry:
 
     def save_ending(self, *, status: str, exit_code: int | None, is_kept: bool) -> None:
         """Say beside the log how the experiment ended: before the tag, so that a crash can't separate the two."""
-        with translated(self.state.logs):
-            ending = {"tag": self.tag, "status": status, "exit_code": exit_code, "is_kept": is_kept}
-            write_json(self.state.ending(self.id), ending, is_durable=False)
+        ending = {"tag": self.tag, "status": status, "exit_code": exit_code, "is_kept": is_kept}
+        write_ending(self.state, self.id, ending)
 
     def close(self, *, keep_logs: int) -> None:
         """Remove the entry, its PID file as the last of it, and the oldest logs."""
@@ -270,8 +275,13 @@ class Entry:
             self.state.remove_linked(self.id)
         self.state.remove(self.folder)
 
+    @property
+    def _may_live(self) -> bool:
+        """Whether a process of it that lives would be seen here."""
+        return not self.is_elsewhere and self.pid_file.boot_id == boot_id()
+
     def _is_alive(self, process: Identity) -> bool:
-        if self.is_elsewhere or self.pid_file.boot_id != boot_id():
+        if not self._may_live:
             return False
         if self._is_in_other_namespace:
             return process.is_alive_in(self.pid_file.pid_namespace)

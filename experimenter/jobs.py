@@ -2,18 +2,25 @@
 
 import contextlib
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experimenter import names
+from experimenter.fields import BadField, Fields
 from experimenter.process import Identity, host
-from experimenter.state import StateFolder, read_object, remove_tree, translated, write_json
+from experimenter.state import StateFolder, remove_tree, translated, write_json
 
 JOB_FILE = "job.json"
 _SUBMITTING_S = 3600.0  # in which a submission on another host is expected to end
+_JOB_ID = re.compile(r"\w[\w.+]*", re.ASCII)
+_OF_EACH: tuple[tuple[str, Callable[[Any], object]], ...] = (
+    ("commands", lambda one: isinstance(one, list) and one and all(isinstance(word, str) for word in one)),
+    ("parameters", lambda one: isinstance(one, dict)),
+)
 _specs: dict[Path, Mapping[str, Any]] = {}  # which never change
 
 
@@ -51,8 +58,8 @@ class Job:
     @property
     def is_being_submitted(self) -> bool:
         """Whether who submits it is still at it, as far as that can be seen from here."""
-        who = spec(self.folder).get("submitter", {})
-        if who.get("host") != host():
+        who = spec(self.folder).get("submitter")
+        if not who or who["host"] != host():
             return _age_s(self.folder) < _SUBMITTING_S
         return Identity(pid=who["pid"], start_time=who["start_time"]).is_alive
 
@@ -104,10 +111,45 @@ def save_job_id(folder: Path, job_id: str, cluster: str) -> None:
 
 
 def spec(folder: Path) -> Mapping[str, Any]:
-    """Return what was given to `create`, by now or when it was first asked for; nothing where no such folder is."""
-    if folder not in _specs and (found := read_object(folder / "spec.json")):
-        _specs[folder] = found
+    """Return what was given to `create`, by now or when it was first asked for.
+
+    Nothing where no such folder is, or its file says something else than `create` writes.
+    """
+    if folder not in _specs and (fields := Fields.read(folder / "spec.json")) and _is_spec(fields):
+        _specs[folder] = fields.values
     return _specs.get(folder, {})
+
+
+def _is_spec(fields: Fields) -> bool:
+    """Say whether each field of a submission is of the type that it is written with."""
+    try:
+        tags = fields.items("tags", lambda one: isinstance(one, str) and names.is_tag(one))
+        if fields.has("submitter"):
+            who = fields.inner("submitter")
+            who.text("host"), who.pid("pid"), who.number("start_time")
+        for key in ("sweep", "remote", "push_to"):
+            fields.maybe(fields.text, key)
+        for key in ("top", "results_file"):
+            fields.maybe(fields.path, key)
+        lists = [fields.maybe(fields.texts, "cells"), *(_of_each(fields, *one) for one in _OF_EACH)]
+        fields.maybe(fields.texts, "links"), fields.maybe(fields.flag, "keep"), fields.maybe(fields.number, "grace_s")
+    except BadField:
+        return False
+    return bool(tags) and all(len(one) == len(tags) for one in lists if one)
+
+
+def _of_each(fields: Fields, key: str, is_item: Callable[[Any], object]) -> list[Any]:
+    """Return what there is for each experiment of a submission."""
+    return fields.items(key, is_item) if fields.has(key) else []
+
+
+def _job_id_in(folder: Path) -> tuple[str, str]:
+    """Return the id that Slurm gave a submission, and on which cluster; both empty until it did."""
+    fields = Fields.read(folder / JOB_FILE)
+    try:
+        return (fields.text("job_id", is_right=_JOB_ID.fullmatch), fields.text("cluster")) if fields else ("", "")
+    except BadField:
+        return "", ""
 
 
 def alive(state: StateFolder) -> list[Job]:
@@ -142,7 +184,7 @@ def job_of(state: StateFolder, tag: str) -> Job | None:
     for file in state.jobs.glob(f"*/{names.id_of(tag)}.alive"):
         tags = spec(file.parent).get("tags", [])
         if tag in tags:
-            return _job(file.parent, tags.index(tag), read_object(file.parent / JOB_FILE) or {})
+            return _job(file.parent, tags.index(tag), *_job_id_in(file.parent))
     return None
 
 
@@ -151,22 +193,21 @@ def _in(folder: Path) -> Iterator[Job]:
         there = {path.name for path in folder.iterdir()}
     except OSError:  # it has just gone
         return
-    submitted = read_object(folder / JOB_FILE) or {}
+    submitted = _job_id_in(folder)
     for place, tag in enumerate(spec(folder).get("tags", [])):
         if f"{names.id_of(tag)}.alive" in there:
-            yield _job(folder, place, submitted)
+            yield _job(folder, place, *submitted)
 
 
-def _job(folder: Path, place: int, submitted: Mapping[str, Any]) -> Job:
+def _job(folder: Path, place: int, job_id: str, cluster: str) -> Job:
     found = spec(folder)
-    job_id = str(submitted.get("job_id", ""))
     array = f"_{place}" if len(found["tags"]) > 1 else ""
-    cells = found.get("cells", [])
+    cells = found.get("cells")
     return Job(
         folder=folder,
         tag=found["tags"][place],
         job_id=job_id and job_id + array,
-        cluster=str(submitted.get("cluster", "")),
+        cluster=cluster,
         sweep=found.get("sweep"),
         cell=cells[place] if cells else None,
         remote=found.get("remote"),

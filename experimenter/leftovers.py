@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from experimenter.aside import given_up
 from experimenter.entry import Entry, is_open
 from experimenter.jobs import job_of
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
 from experimenter.process import Identity, host
-from experimenter.registry import entries, given_up
+from experimenter.registry import entries
 from experimenter.state import OLD, StateFolder, remove_tree
 from experimenter.state import locked as state_locked
 
@@ -32,7 +33,7 @@ def broken(state: StateFolder) -> list[Path]:
     for folder in state.folders():
         with contextlib.suppress(OSError):  # it has just gone, or cannot be read
             path = folder / "pid.json"
-            if path.exists():
+            if path.is_file():
                 path.read_bytes()
             if not PidFile.read(path) and folder.stat().st_uid == os.geteuid():
                 found.append(folder)
@@ -58,8 +59,8 @@ def any_left(repo: Repo) -> bool:
 
 def sweep(state: StateFolder) -> None:
     """Remove what was being made or removed when its process was killed; the caller holds the lock."""
-    for folder in _halves(state):
-        remove_tree(folder)
+    for half in _halves(state):
+        remove_tree(half)
     for id_ in _stray_work_trees(state):
         state.remove_linked(id_)
     with contextlib.suppress(OSError):  # there is none, or it is not empty
@@ -67,7 +68,7 @@ def sweep(state: StateFolder) -> None:
 
 
 def _halves(state: StateFolder) -> list[Path]:
-    """Return folders that were being made by a process that is gone, or that were being removed."""
+    """Return what was being made by a process that is gone, or was being removed."""
     return [*given_up(state.runs), *state.runs.glob(f"{OLD}*")]
 
 

@@ -21,7 +21,7 @@ from experimenter.rerun import prepared
 from experimenter.run import Options, Outcome, run
 from experimenter.settings import Settings
 from experimenter.signals import blocked, interruptible
-from experimenter.state import StateFolder, ending_of, remove_tree, write_json
+from experimenter.state import StateFolder, ending_of, remove_tree, write_ending
 from experimenter.store import Experiment
 from experimenter.submission import REMOTE
 from experimenter.text import visible
@@ -85,7 +85,7 @@ def _note_failure(repo: Repo, experiment: Experiment, error: ExperimenterError) 
     with state.log(experiment.id).open("a") as log:
         log.write(f"experimenter: {visible(str(error.message))}\n")
     ending = {"tag": experiment.tag, "status": "failed", "exit_code": error.exit_status, "is_kept": False}
-    write_json(state.ending(experiment.id), ending, is_durable=False)
+    write_ending(state, experiment.id, ending)
     _forget(repo, experiment.tag)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from experimenter import names
+from experimenter.fields import BadField, Fields
 from experimenter.process import Identity, boot_id, host, pid_namespace
 from experimenter.results import ResultsFile
-from experimenter.state import read_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,29 +54,31 @@ class PidFile:
     @classmethod
     def read(cls, path: Path) -> Self | None:
         """Return what a file says; nothing if it is gone, or no PID file of the entry whose folder it is in."""
-        found = read_json(path)
-        if not found or names.id_of(found["tag"]) != path.parent.name:
-            return None
-        file, stamp = found.get("results_file"), found.get("results_stamp")
+        fields = Fields.read(path)
         try:
-            return cls(
-                tag=found["tag"],
-                host=str(found["host"]),
-                boot_id=str(found["boot_id"]),
-                pid_namespace=str(found.get("pid_namespace", "")),
-                wrapper=_identity(found["wrapper_pid"], found["wrapper_start_time"]),
-                words=[str(word) for word in found.get("command", ())],
-                keep=found.get("keep") is True,
-                grace_s=found.get("grace_s"),
-                sweep=found.get("sweep"),
-                cell=found.get("cell"),
-                job=found.get("job"),
-                command=_identity(found["pid"], found["start_time"]) if "pid" in found else None,
-                leader=_identity(found["leader_pid"], found["leader_start_time"]) if "leader_pid" in found else None,
-                results_file=file and ResultsFile(path=Path(file), stamp=stamp and tuple(stamp)),
-            )
-        except (KeyError, TypeError, ValueError):
+            found = fields and cls._of(fields)
+        except BadField:
             return None
+        return found if found and names.id_of(found.tag) == path.parent.name else None
+
+    @classmethod
+    def _of(cls, fields: Fields) -> Self:
+        return cls(
+            tag=fields.text("tag", is_right=names.is_tag),
+            host=fields.text("host"),
+            boot_id=fields.text("boot_id"),
+            pid_namespace=fields.maybe(fields.text, "pid_namespace") or "",
+            wrapper=_process(fields, "wrapper_"),
+            words=fields.maybe(fields.texts, "command") or (),
+            keep=fields.maybe(fields.flag, "keep") or False,
+            grace_s=fields.maybe(fields.number, "grace_s"),
+            sweep=fields.maybe(fields.text, "sweep"),
+            cell=fields.maybe(fields.text, "cell"),
+            job=fields.maybe(fields.text, "job"),
+            command=_process(fields) if fields.has("pid") else None,
+            leader=_process(fields, "leader_") if fields.has("leader_pid") else None,
+            results_file=_results_file(fields) if fields.has("results_file") else None,
+        )
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the object that the file holds."""
@@ -104,5 +106,11 @@ class PidFile:
         return {key: value for key, value in values.items() if value is not None}
 
 
-def _identity(pid: Any, start_time: Any) -> Identity:
-    return Identity(pid=int(pid), start_time=float(start_time))
+def _process(fields: Fields, prefix: str = "") -> Identity:
+    return Identity(pid=fields.pid(f"{prefix}pid"), start_time=fields.number(f"{prefix}start_time"))
+
+
+def _results_file(fields: Fields) -> ResultsFile:
+    has_stamp = fields.has("results_stamp")  # else there was no such file
+    numbers = fields.items("results_stamp", lambda one: type(one) is int) if has_stamp else []
+    return ResultsFile(path=fields.path("results_file"), stamp=tuple(numbers) if has_stamp else None)

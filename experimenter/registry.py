@@ -7,13 +7,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from experimenter import names
+from experimenter import aside, names
 from experimenter.entry import OPEN, RESERVE, Entry, Phase, Share
 from experimenter.jobs import job_of
 from experimenter.pidfile import PidFile
 from experimenter.plumbing import Repo
-from experimenter.process import Identity, host
-from experimenter.state import NEW, StateFolder, sync_folder, translated, write_json
+from experimenter.state import StateFolder, sync_folder, translated, write_json
 
 _RESERVE_BYTES = 64 * 1024  # for the record, the ref and what is written beside the log, with what these take in blocks
 
@@ -27,7 +26,7 @@ def open_entry(repo: Repo, name: str, words: Sequence[str], *, now: datetime, **
     state = StateFolder.of(repo)
     with translated(state.path):
         state.make()
-        unborn = make_unborn(state.runs)
+        unborn = aside.make_unborn(state.runs)
         try:
             (unborn / Phase.RUNNING).touch()
             (unborn / OPEN).touch()
@@ -48,24 +47,6 @@ def open_entry(repo: Repo, name: str, words: Sequence[str], *, now: datetime, **
         except BaseException:
             shutil.rmtree(unborn, ignore_errors=True)
             raise
-
-
-def make_unborn(parent: Path) -> Path:
-    """Return a new folder that is to be renamed when all is in it; `given_up` finds it should we be killed."""
-    start_time = Identity.of(os.getpid()).start_time
-    unborn = parent / f"{NEW}{host()}-{os.getpid()}-{start_time}-{os.urandom(4).hex()}"
-    unborn.mkdir()
-    return unborn
-
-
-def given_up(parent: Path) -> list[Path]:
-    """Return those of such folders whose process on this host is gone."""
-    found = []
-    for path in parent.glob(f"{NEW}*"):
-        place, pid, start_time, _ = path.name.removeprefix(NEW).rsplit("-", 3)
-        if place == host() and not Identity(pid=int(pid), start_time=float(start_time)).is_alive:
-            found.append(path)
-    return found
 
 
 def entries(repo: Repo) -> list[Entry]:
@@ -105,5 +86,5 @@ def _entry_in(state: StateFolder, folder: Path) -> Entry | None:
         return None
     try:
         return Entry(state=state, pid_file=pid_file, is_ours=path.stat().st_uid == os.geteuid())
-    except FileNotFoundError:  # it ends just now
+    except OSError:  # it ends just now
         return None

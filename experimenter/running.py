@@ -34,6 +34,13 @@ class Running:
     cpu_percent: float | None = None
     memory_bytes: int | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """The command's process id; none where the command has ended, or is still to start."""
+        command = self.entry.pid_file.command
+        has_ended = self.state == "orphaned" and not self.entry.command_is_alive  # only what it has started lives
+        return command.pid if command and not has_ended else None
+
     def to_json(self) -> dict[str, Any]:
         """Return an element of the array that `ps --json` prints."""
         pid_file = self.entry.pid_file
@@ -42,7 +49,7 @@ class Running:
             "tag": self.entry.tag,
             "name": names.name_of(self.entry.tag),
             "state": self.state,
-            "pid": pid_file.command and pid_file.command.pid,
+            "pid": self.pid,
             "wrapper_pid": pid_file.wrapper.pid or None,
             "host": pid_file.host,
             "started": timestamp(self.entry.started),

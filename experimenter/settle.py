@@ -38,12 +38,12 @@ def settle(repo: Repo) -> None:
 
 
 def settle_entry(repo: Repo, entry: Entry, settings: Settings) -> None:
-    """Settle one abandoned entry, whose lock the caller holds; leave it if its command has come to life by now."""
+    """Settle one abandoned entry, whose lock the caller holds; leave it if something of it has come to life by now."""
     if locks.is_at_work(entry.tag):
         raise ExperimenterError("a git that changes its tag is still at work")
     is_claimed = entry.claim(Phase.ENDING)
     entry = registry.entry_of(repo, entry.tag) or entry
-    if entry.command_is_alive:
+    if entry.command_is_alive or not entry.is_gone:
         if is_claimed:
             entry.give_back()
         return

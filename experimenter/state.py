@@ -8,17 +8,21 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from experimenter import names
+from experimenter import aside, names
 from experimenter.errors import StateUnwritable
+from experimenter.fields import BadField, Fields
 from experimenter.plumbing import Repo
 from experimenter.text import visible
 
 _log = logging.getLogger("experimenter")
 
-NEW, OLD = ".new-", ".old-"  # begin the names of folders that are being made or removed
+_STATUSES = ("queued", "running", "completed", "failed", "stopped", "interrupted")
+_LARGEST_STATUS = 255  # of a process, as the system tells it
+OLD = ".old-"  # begins the names of folders that are being removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ class StateFolder:
     def remove_linked(self, id_: str) -> None:
         """Remove what git notes of a private work tree, if that is ours, as git-worktree(1) would."""
         noted = self.linked / self.work_tree_name(id_)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if Path(os.path.realpath(self.path)) not in place_of(noted).parents:
                 return
         with contextlib.suppress(OSError):  # there is none, or others are left
@@ -149,7 +153,15 @@ class StateFolder:
     def drop_logs(self, id_: str) -> None:
         """Delete what outlived one experiment."""
         for path in self.logs.glob(f"{id_}.*"):
-            path.unlink(missing_ok=True)
+            remove_tree(path)
+
+    def drop_strays(self) -> None:
+        """Delete what an older version wrote among the logs, to be renamed, when it was killed."""
+        for path in self.logs.glob("*.tmp"):
+            places = [self.runs / path.stem, self.sweeps / path.stem, self.jobs / path.stem]
+            if not any(place.exists() for place in places):  # else it may still be at it
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def place_of(noted: Path) -> Path:
@@ -160,33 +172,45 @@ def place_of(noted: Path) -> Path:
 
 def ending_of(repo: Repo, tag: str) -> Mapping[str, Any] | None:
     """Return what was written beside the log when `tag` ended: `tag`, `status`, `exit_code`, `is_kept`."""
-    return read_json(StateFolder.of(repo).ending(names.id_of(tag)))
+    ending = _ending_in(StateFolder.of(repo).ending(names.id_of(tag)))
+    return ending if ending and ending["tag"] == tag else None
 
 
 def ended_tags(repo: Repo) -> list[str]:
     """Return the tags of the experiments whose ending is still known, with or without a tag."""
     files = StateFolder.of(repo).logs.glob("*.json")
-    return [ending["tag"] for path in files if (ending := read_json(path))]
+    return [ending["tag"] for path in files if (ending := _ending_in(path))]
 
 
-def read_json(path: Path) -> Mapping[str, Any] | None:
-    """Return the JSON object in a file of ours, which names a tag; nothing if it is gone or not ours."""
-    value = read_object(path)
-    return value if value and isinstance(value.get("tag"), str) and names.is_tag(value["tag"]) else None
-
-
-def read_object(path: Path) -> Mapping[str, Any] | None:
-    """Return the JSON object in a file; nothing if it is gone, or holds none."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+def _ending_in(path: Path) -> Mapping[str, Any] | None:
+    fields = Fields.read(path)
+    if not fields:
         return None
-    return value if isinstance(value, dict) else None
+    try:
+        ending = {
+            "tag": fields.text("tag", is_right=names.is_tag),
+            "status": fields.maybe(partial(fields.text, is_right=_STATUSES.__contains__), "status"),
+            "exit_code": fields.maybe(partial(fields.count, most=_LARGEST_STATUS), "exit_code"),
+            "is_kept": fields.flag("is_kept"),
+        }
+    except BadField:
+        return None
+    return {key: value for key, value in ending.items() if value is not None}
 
 
-def write_json(path: Path, value: Mapping[str, Any], *, is_durable: bool = True) -> None:
-    """Write a JSON file so that readers, and with `is_durable` a loss of power, find all of it or none."""
-    temporary = path.with_suffix(".tmp")
+def write_ending(state: StateFolder, id_: str, ending: Mapping[str, Any]) -> None:
+    """Write down beside the logs how an experiment, or a sweep, ended. Raises StateUnwritable."""
+    with translated(state.logs):
+        # Aside in another folder, which may be swept: here may be 100,000 files.
+        write_json(state.ending(id_), ending, is_durable=False, temporary=state.runs / aside.name())
+
+
+def write_json(path: Path, value: Mapping[str, Any], *, is_durable: bool = True, temporary: Path | None = None) -> None:
+    """Write a JSON file so that readers, and with `is_durable` a loss of power, find all of it or none.
+
+    It is first written to `temporary`, or beside it in a folder that goes as a whole.
+    """
+    temporary = temporary or path.with_suffix(".tmp")
     try:
         with temporary.open("w") as file:
             json.dump(value, file)
@@ -210,9 +234,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder and all in it, as far as we may; folders that were made read-only, too. Follow no symlink."""
-    if folder.is_symlink():
-        folder.unlink(missing_ok=True)
+    """Remove a folder and all in it, or a file, as far as we may; folders that were made read-only, too.
+
+    Follow no symlink.
+    """
+    if folder.is_symlink() or folder.is_file():
+        with contextlib.suppress(OSError):
+            folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
         return

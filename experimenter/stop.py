@@ -93,14 +93,22 @@ class _Stop:
 
     def claim(self, *, keep: bool) -> bool:
         """Make the end ours, or join another stop; say whether that was possible."""
+        if not self.entry.wrapper_is_alive:
+            self._give_back()
         self._is_first = self.entry.claim(Phase.STOPPING_KEPT if keep else Phase.STOPPING)
         if not self._is_first and not self.entry.is_stopping:
             return False
         if keep:
             self.entry.keep_stopped()
-        with contextlib.suppress(FileNotFoundError):  # it has come to its end
+        with contextlib.suppress(OSError):  # it has come to its end
             self.entry.attend()
         return True
+
+    def _give_back(self) -> None:
+        """Take back what a process claimed for the experiment's end that was killed, though something of it lives."""
+        with contextlib.suppress(ExperimenterError), leftovers.locked(self.entry.state):  # under which others settle
+            if not self.entry.is_gone:
+                self.entry.give_back()
 
     def advance(self) -> bool:
         """Do what is due; say whether it is over."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from experimenter import capture, jobs, names, programs, queued, registry, share, slurm, store
+from experimenter import aside, capture, jobs, names, programs, queued, share, slurm, store
 from experimenter.errors import CannotRerun, ExperimenterError, NotShared
 from experimenter.plumbing import Repo, delete_refs
 from experimenter.plumbing.transfer import Patience
@@ -51,7 +51,7 @@ def code_state(repo: Repo, options: Options, settings: Settings) -> dict[str, An
     """Store the code state for a submission, and return what a record says of it."""
     state = StateFolder.of(repo)
     state.make()
-    folder = registry.make_unborn(state.runs)
+    folder = aside.make_unborn(state.runs)
     try:
         with interruptible():
             return capture.code_state(repo, settings, allow_secrets=options.allow_secrets, scratch=folder / "index")

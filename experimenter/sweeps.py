@@ -9,17 +9,28 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from experimenter import jobs, registry, store
+from experimenter import aside, jobs, names, registry, store
 from experimenter.entry import Entry
 from experimenter.errors import CellTaken, NotStopped, StateUnwritable
+from experimenter.fields import BadField, Fields
 from experimenter.plumbing import Repo
-from experimenter.state import StateFolder, locked, read_object, remove_tree, translated, write_json
+from experimenter.state import StateFolder, locked, remove_tree, translated, write_ending
 from experimenter.worker import Worker
 
 _ID = re.compile(r"[0-9a-f]{8}")
 _WORD = re.compile(r"[0-9a-f]{4,8}")
 _LOOK_AGAIN_S = 0.1
 _JOURNAL, _STOPPED = "ended", "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ending:
+    """How far a sweep came, as it is kept beside the logs; `tags` are those of cells that were submitted."""
+
+    total: int
+    done: int
+    failed: int
+    tags: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +55,7 @@ def begin(state: StateFolder) -> Path:
     """Return a new folder for a worker whose sweep has no id yet. Raises StateUnwritable."""
     with translated(state.path):
         _make(state)
-        return registry.make_unborn(state.sweeps)
+        return aside.make_unborn(state.sweeps)
 
 
 @contextlib.contextmanager
@@ -81,18 +92,16 @@ def leave(worker: Worker) -> None:
     with _locked(state), contextlib.suppress(StateUnwritable):
         now = Worker.read(state, worker.folder) or worker
         ending = {"sweep": now.sweep, "total": now.total, "done": now.done, "failed": now.failed}
-        if "tags" not in (read_object(state.ending(worker.sweep)) or {}):
-            with translated(state.logs):
-                write_json(state.ending(worker.sweep), ending, is_durable=False)
+        before = _ending(state, worker.sweep)
+        if not (before and before.tags):
+            write_ending(state, worker.sweep, ending)
         _remove(state, worker.folder)
 
 
 def note_submission(repo: Repo, sweep: str, *, total: int, done: int, tags: Sequence[str]) -> None:
     """Write down what was submitted of a sweep to a cluster, and how much of it was done before."""
-    state = StateFolder.of(repo)
-    with translated(state.logs):
-        ending = {"sweep": sweep, "total": total, "done": done, "failed": 0, "tags": list(tags)}
-        write_json(state.ending(sweep), ending, is_durable=False)
+    ending = {"sweep": sweep, "total": total, "done": done, "failed": 0, "tags": list(tags)}
+    write_ending(StateFolder.of(repo), sweep, ending)
 
 
 def named(repo: Repo, word: str, *, ended: bool = False) -> str | None:
@@ -106,9 +115,8 @@ def named(repo: Repo, word: str, *, ended: bool = False) -> str | None:
     known |= {one.pid_file.sweep for one in registry.entries(repo) if one.pid_file.sweep and not one.is_abandoned}
     known |= {job.sweep for job in jobs.alive(StateFolder.of(repo)) if job.sweep}
     if ended:
-        known |= {
-            path.stem for path in StateFolder.of(repo).logs.glob("*.json") if "sweep" in (read_object(path) or {})
-        }
+        state = StateFolder.of(repo)
+        known |= {path.stem for path in state.logs.glob(f"{word}*.json") if _ending(state, path.stem)}
     found = [sweep for sweep in known if sweep.startswith(word)]
     return found[0] if len(found) == 1 else None
 
@@ -134,11 +142,25 @@ def wait_for_end(
             raise NotStopped(f"the sweep {sweep} does not end{where} shows its process")
         meanwhile()
         time.sleep(_LOOK_AGAIN_S)
-    ending = dict(read_object(StateFolder.of(repo).ending(sweep)) or {})
-    if submitted := ending.get("tags"):  # to a cluster, where nobody counts
-        found = store.experiments(repo, {tag: store.ref(tag) for tag in submitted}).values()
-        ending["done"] += sum(experiment.status == "completed" for experiment in found)
-    return 0 if ending.get("failed") == 0 and ending["done"] >= ending["total"] else 1
+    ending = _ending(StateFolder.of(repo), sweep)
+    if ending is None:
+        return 1
+    # Nobody counts what was submitted to a cluster.
+    submitted = store.experiments(repo, {tag: store.ref(tag) for tag in ending.tags}).values()
+    done = ending.done + sum(experiment.status == "completed" for experiment in submitted)
+    return 0 if ending.failed == 0 and done >= ending.total else 1
+
+
+def _ending(state: StateFolder, sweep: str) -> _Ending | None:
+    """Return how far a sweep came; nothing if that is not known."""
+    fields = Fields.read(state.ending(sweep))
+    try:
+        if not fields or fields.text("sweep") != sweep:
+            return None
+        tags = [tag for tag in fields.maybe(fields.texts, "tags") or () if names.is_tag(tag)]
+        return _Ending(total=fields.count("total"), done=fields.count("done"), failed=fields.count("failed"), tags=tags)
+    except BadField:
+        return None
 
 
 def workers(repo: Repo) -> list[Worker]:
@@ -192,8 +214,8 @@ def fates(worker: Worker, since: int) -> Mapping[str, str]:
     try:
         with (worker.folder.parent / _JOURNAL).open("rb") as journal:
             journal.seek(since)
-            lines = journal.read().decode().splitlines()
-    except FileNotFoundError:
+            lines = journal.read().decode(errors="replace").split("\n")
+    except OSError:
         return {}
     return dict(line.split(" ", 1) for line in lines if " " in line)
 
@@ -224,10 +246,11 @@ def left_behind(repo: Repo) -> list[Path]:
     state = StateFolder.of(repo)
     dead = []
     with contextlib.suppress(PermissionError):
-        dead += registry.given_up(state.sweeps)
+        dead += aside.given_up(state.sweeps)
     for folder in _folders(state):
         worker = Worker.read(state, folder)
-        if not (worker and worker.is_alive) and not cells(repo, folder.parent.name):
+        is_alive = worker.is_alive if worker else Worker.named_is_alive(folder)
+        if not is_alive and not cells(repo, folder.parent.name):
             dead.append(folder)
     return [folder for folder in dead if folder.exists() and folder.stat().st_uid == os.geteuid()]
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from experimenter.fields import BadField, Fields
 from experimenter.process import Identity, boot_id, host
 from experimenter.record import timestamp
-from experimenter.state import StateFolder, read_object, translated, write_json
+from experimenter.state import StateFolder, translated, write_json
 
 PID_FILE = "pid.json"
 
@@ -86,22 +87,33 @@ class Worker:
 
     @classmethod
     def read(cls, state: StateFolder, folder: Path) -> Self | None:
-        """Return the worker whose folder this is; nothing if it has gone, or is not one."""
-        found = read_object(folder / PID_FILE)
-        if found is None:
-            return None
+        """Return the worker whose folder this is; nothing if it has gone, or no file there says whose it is."""
+        fields = Fields.read(folder / PID_FILE)
         try:
-            return cls(
-                state=state,
-                sweep=folder.parent.name,
-                host=str(found["host"]),
-                boot_id=str(found["boot_id"]),
-                process=Identity(pid=int(found["pid"]), start_time=float(found["start_time"])),
-                words=[str(word) for word in found["command"]],
-                started=str(found["started"]),
-                total=int(found["total"]),
-                done=int(found["done"]),
-                failed=int(found["failed"]),
-            )
-        except (KeyError, TypeError, ValueError):
+            return cls._of(fields, state=state, sweep=folder.parent.name) if fields else None
+        except BadField:
             return None
+
+    @classmethod
+    def _of(cls, fields: Fields, **place: Any) -> Self:
+        return cls(
+            host=fields.text("host"),
+            boot_id=fields.text("boot_id"),
+            process=Identity(pid=fields.pid("pid"), start_time=fields.number("start_time")),
+            words=fields.texts("command"),
+            started=fields.text("started"),
+            total=fields.count("total"),
+            done=fields.count("done"),
+            failed=fields.count("failed"),
+            **place,
+        )
+
+    @staticmethod
+    def named_is_alive(folder: Path) -> bool:
+        """Say by the name of its folder alone whether a worker lives, as `is_alive` does."""
+        try:
+            place, pid, start_time = folder.name.rsplit("-", 2)
+            process = Identity(pid=int(pid), start_time=float(start_time))
+        except ValueError:  # no name of ours
+            return False
+        return place != host() or process.is_alive

@@ -8,10 +8,11 @@ import experimenter
 
 HOUSE = Path(experimenter.__file__).parent
 LEVELS = [
-    {"ahead", "text", "written"},
+    {"ahead", "aside", "text", "written"},
     {"errors", "layout"},
     {
         "detach",
+        "fields",
         "limits",
         "markers",
         "names",

@@ -111,8 +111,9 @@ def test_one_whose_wrapper_was_killed_is_orphaned(repo: Path) -> None:
 def test_one_that_is_being_stopped_is_stopping(repo: Path) -> None:
     detached("-n", "x", "--", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
     until(lambda: "ready" in experimenter("logs", "x").stdout)
-    with subprocess.Popen(["experimenter", "stop", "--grace", "2", "x"], stdout=subprocess.DEVNULL):
+    with subprocess.Popen(["experimenter", "stop", "--grace", "600", "x"], stdout=subprocess.DEVNULL):
         until(lambda: ps()[0]["state"] == "stopping")
+        experimenter("stop", "--grace", "0", "x")
     assert ps() == []
 
 

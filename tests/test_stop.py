@@ -341,18 +341,97 @@ def test_stopping_one_leaves_the_others_alone(repo: Path, mark: str) -> None:
     nothing_is_left(mark)
 
 
+# How it comes that only what a command has started lives on.
+SURVIVING = ["wrapper and command are killed", "the wrapper is killed and the command ends", "a script is killed"]
+
+
+def survivor(way: str, mark: str) -> None:
+    """Let an experiment `x` that has written results end but for a child."""
+    child = f"sh -c 'echo $$ > child; read line < go; : {mark}'"
+    writes = "echo '{\"a\": 1}' > $EXPERIMENTER_RESULTS_FILE"
+    sh("printf 'child\ngo\n' >> .git/info/exclude; mkfifo go")
+    if way == "a script is killed":
+        lines = [
+            "import subprocess, experimenter",
+            "with experimenter.ExperimentLogger('x', {}) as experiment:",
+            "    experiment.record_results({'a': 1})",
+            f"    subprocess.run({child!r}, shell=True)",
+        ]
+        process = subprocess.Popen(script("\n".join(lines), "script"))
+        until(lambda: Path("child").exists() and Path("child").read_text(), what="the child")
+        process.kill()
+        process.wait()
+    else:
+        end = "read line < end" if "ends" in way else "wait"
+        sh("echo end >> .git/info/exclude; mkfifo end")
+        id_ = detached("-n", "x", "--", "sh", "-c", f"{writes}; (setsid {child}) & {end}")
+        until(lambda: Path("child").exists() and Path("child").read_text(), what="the child")
+        pids = pid_file(id_)
+        os.kill(pids["wrapper_pid"], signal.SIGKILL)
+        os.kill(pids["pid"], signal.SIGKILL) if end == "wait" else Path("end").write_text("\n")
+        command = Identity(pid=pids["pid"], start_time=pids["start_time"])
+        until(lambda: not command.is_alive, what="the end of the command")
+
+
+@pytest.mark.parametrize("way", SURVIVING)
+def test_what_only_a_child_of_its_command_is_left_of_is_shown_and_stopped(repo: Path, mark: str, way: str) -> None:
+    survivor(way, mark)
+    (shown,) = json.loads(experimenter("ps", "--json").stdout)
+    listed = experimenter("list")
+    done = experimenter("stop", "x")
+
+    assert (shown["state"], shown["pid"]) == ("orphaned", None)
+    assert (listed.stderr, done.returncode, tags()) == ("", 0, [])
+    nothing_is_left(mark)
+
+
+@pytest.mark.parametrize("way", SURVIVING)
+def test_it_is_waited_for_and_then_what_it_had_written_is_rescued(repo: Path, mark: str, way: str) -> None:
+    survivor(way, mark)
+    with subprocess.Popen([EXPERIMENTER, "wait", "x"], stderr=subprocess.DEVNULL) as waiting:
+        assert experimenter("list").stderr == ""
+        assert waiting.poll() is None
+        Path("go").write_text("\n")
+        assert waiting.wait(timeout=20) == 1  # nobody knows the command's status
+    until(lambda: not bearing(mark), what="the end of the child")
+
+    assert "its results were rescued" in experimenter("list").stderr
+    assert (record()["status"], record()["results"]) == ("interrupted", {"a": 1})
+    nothing_is_left(mark)
+
+
+def test_it_is_stopped_though_a_command_that_settled_it_was_killed(repo: Path, mark: str) -> None:
+    survivor(SURVIVING[0], mark)
+    (entry,) = entries()
+    (entry / "running").rename(entry / "ending")  # as one killed between two looks has left it
+
+    assert experimenter("stop", "x").returncode == 0
+    nothing_is_left(mark)
+
+
+def test_one_that_settles_is_not_held_by_what_its_command_leaves_running(repo: Path, mark: str) -> None:
+    """Its command has ended, so that the experiment has: what it started in the background goes on without it."""
+    survivor(SURVIVING[0], mark)
+    (entry,) = entries()
+    (entry / "open").rename(entry / "settling")  # as a wrapper that was killed at its end has left it
+
+    assert "its results were rescued" in experimenter("ps").stderr
+    assert (entries(), len(bearing(mark))) == ([], 1)
+
+
 def test_two_stops_at_once_agree(repo: Path, mark: str) -> None:
     detached("-n", "x", "--", *script(f"{IGNORE}\nprint('ready', flush=True)\nsignal.pause()", mark))
     until(lambda: "ready" in experimenter("logs", "x").stdout)
     words = [EXPERIMENTER, "stop", "x", "--grace"]
-    with subprocess.Popen([*words, "1"], stdout=subprocess.PIPE, text=True) as first:
+    # Only the second one has an end to its grace, so that the first is there however long the second takes to start.
+    with subprocess.Popen([*words, "600"], stdout=subprocess.PIPE, text=True) as first:
         until(lambda: json.loads(experimenter("ps", "--json").stdout)[0]["state"] == "stopping")
-        second = experimenter(*words[1:], "30", "--keep")
-        output, _ = first.communicate(timeout=20)
+        second = experimenter(*words[1:], "0.5", "--keep")
+        output, _ = first.communicate(timeout=60)
 
     assert (first.returncode, second.returncode) == (0, 0)
-    assert "it was killed after 1 s; its tag is kept" in output
-    assert "another stop ended it; its tag is kept" in second.stdout
+    assert "it was killed after 0.5 s; its tag is kept" in second.stdout
+    assert "another stop ended it; its tag is kept" in output
     assert record()["status"] == "stopped"
     nothing_is_left(mark)
 

@@ -31,9 +31,11 @@ def ps_command(as_json: bool) -> None:
     speak()
     from experimenter import running, sweeps
     from experimenter.render.running import table_of_running, table_of_sweeps
+    from experimenter.state import StateFolder
 
     repo = find_current_repo()
     settle_leftovers(repo)
+    StateFolder.of(repo).drop_strays()
     found = running.running(repo, _job_states(repo))
     workers = sweeps.workers(repo)
     if not running.is_readable(repo):

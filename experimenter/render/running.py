@@ -66,7 +66,7 @@ def _cells(running: Running) -> tuple[str, ...]:
         running.entry.id,
         name_of(running.entry.tag),
         running.state,
-        str(pid_file.command.pid if pid_file.command else "-"),
+        str(running.pid or "-"),
         _moment(running.entry.started),
         duration(running.elapsed_s),
         "-" if running.cpu_percent is None else f"{running.cpu_percent:.0f}%",
