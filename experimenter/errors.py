@@ -197,6 +197,10 @@ class RemoteFailed(ExperimenterError):
     """A remote repository cannot be reached, or takes nothing; `details` are what git said of it."""
 
 
+class TagBroken(RemoteFailed):
+    """Objects that a tag needs are not there, or broken, so that git sends nothing that goes with it."""
+
+
 class NotBroughtBack(RemoteFailed):
     """A remote repository did not take what became of an experiment; the repository on the node stays, and has it.
 

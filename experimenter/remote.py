@@ -2,15 +2,18 @@
 
 import logging
 import re
+import signal
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from experimenter import names, store
+from experimenter import complaint, names, store
+from experimenter.complaint import by_halves
 from experimenter.errors import NotRemoved, RemoteFailed
-from experimenter.plumbing import Repo, config, config_value, first_complaint
+from experimenter.plumbing import Repo, config, config_value
 from experimenter.plumbing.transfer import Patience, Transfer, transfer
+from experimenter.process import Identity, descendants, is_called
 from experimenter.signals import interruptible
 from experimenter.storable import without_credentials
 from experimenter.store import Experiment
@@ -22,18 +25,6 @@ _ATTEMPTS = 3
 _PAUSE_S = 1.0  # before the second attempt; twice that before the third
 _FEW = 50  # tags that are named one by one; git takes a second for every hundred of them among 10,000
 _PATTERN = store.ref("exp_*")
-# What git and ssh say when the network is to blame, and trying again may help.
-_NETWORK = re.compile(
-    r"could not resolve|connection (?:refused|reset|timed out|closed)|timed out|early eof|unexpected disconnect|hung up"
-    r"|unable to access .*(?:failed to connect|couldn't connect|could not connect|empty reply|recv failure|error: 50\d)"
-    r"|gnutls|ssl_|ssl connection|network is down|network is unreachable|no route to host|error: 429|http/2 stream"
-    r"|rpc failed|temporary failure|broken pipe|bad pack header|too slow",
-    re.IGNORECASE,
-)
-_LASTING = re.compile(r"(?:error:|HTTP) 4(?!08|29)\d\d|receiving end does not support|authentication", re.IGNORECASE)
-_PASSWORD = re.compile(r"could not read (?:username|password)|terminal prompts disabled", re.IGNORECASE)
-_NOISE = re.compile(r"\d\d:\d\d:\d\d\.\d+ |hint:|Delta compression |Total \d|To |From ")
-_RESULT = re.compile(r"^(?P<flag>[ +\-*!=])\t[^\t]*?:(?P<ref>[^\t\n]+)\t(?P<summary>.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +115,10 @@ class Remote:
             return {}
         wanted, added = set(tags), list[str]()
         others = store.other_tags(self.repo) if len(tags) > _FEW else []
-        refused = self._push(*_refspecs(tags, leave=[*leave, *others]), added=added)
+        stay = [*leave, *others]
+        refused = by_halves(
+            tags, lambda some: self._push(*_refspecs(some, leave=[*stay, *(wanted - set(some))]), added=added)
+        )
         self._take_back(set(added) - wanted)
         return {tag: reason for tag, reason in refused.items() if tag in wanted}
 
@@ -137,8 +131,12 @@ class Remote:
 
     def replace(self, tags: Mapping[str, str]) -> Mapping[str, str]:
         """Push tags over the values that it is known to have of them; return why those not taken were refused."""
-        leases = [f"--force-with-lease={store.ref(tag)}:{oid}" for tag, oid in tags.items()]
-        return self._push(*leases, *_refspecs(list(tags), leave=None)) if tags else {}
+
+        def push(some: Sequence[str]) -> Mapping[str, str]:
+            leases = [f"--force-with-lease={store.ref(tag)}:{tags[tag]}" for tag in some]
+            return self._push(*leases, *_refspecs(some, leave=None))
+
+        return by_halves(list(tags), push)
 
     def delete(self, experiments: Sequence[Experiment | Unreadable]) -> None:
         """Delete the tags that it has of these experiments, all or none, with the values that we have.
@@ -157,22 +155,33 @@ class Remote:
                 details = [f"{tag}: {reason}" for tag, reason in refused.items()]
                 raise RemoteFailed(f"{self} did not remove the tags; nothing was removed", details=details)
 
-    def fetch_new(self, tags: Sequence[str], *, leave: Iterable[str]) -> None:
-        """Fetch tags that we do not have, and what they need; `leave` are others of theirs. Raises RemoteFailed."""
-        if tags:
-            self._fetch(*_refspecs(tags, leave=leave))
+    def fetch_new(self, tags: Sequence[str], *, leave: Collection[str]) -> Mapping[str, str]:
+        """Fetch tags that we do not have, and what they need; `leave` are others of theirs.
 
-    def records(self, tags: Mapping[str, str]) -> Mapping[str, Experiment]:
-        """Return the experiments that it has under these tags, which it has on these objects. Raises RemoteFailed."""
-        if tags:
-            self._fetch(*map(store.ref, tags))
-        return store.experiments(self.repo, tags)
+        Return why each of those that are broken there was not fetched. Raises RemoteFailed.
+        """
 
-    def _fetch(self, *refspecs: str) -> None:
+        def fetch(some: Sequence[str]) -> Mapping[str, str]:
+            return self._fetch(*_refspecs(some, leave=[*leave, *(set(tags) - set(some))]))
+
+        return by_halves(tags, fetch)
+
+    def records(self, tags: Mapping[str, str], *, broken: dict[str, str] | None = None) -> Mapping[str, Experiment]:
+        """Return the experiments that it has under these tags, which it has on these objects. Raises RemoteFailed.
+
+        Those that are broken there are added to `broken`, with the reason.
+        """
+        found = by_halves(list(tags), lambda some: self._fetch(*map(store.ref, some)))
+        if broken is not None:
+            broken |= found
+        return store.experiments(self.repo, {tag: oid for tag, oid in tags.items() if tag not in found})
+
+    def _fetch(self, *refspecs: str) -> Mapping[str, str]:
         # No setting of the user's for their own fetches: fetch.prune would delete what is only here.
         # Nor is a tag of ours overwritten because remote.<name>.fetch would (--refmap).
         only = ("--no-tags", "--no-prune", "--refmap=", "--no-write-fetch-head", "--no-recurse-submodules")
         self._speak("fetch", "--progress", *only, "--", self.place, *refspecs)
+        return {}  # git fetches all or nothing
 
     def _push(self, *words: str, added: list[str] | None = None) -> Mapping[str, str]:
         """Push; return why what was not taken was refused, by tag. What is new there is `added` to a list."""
@@ -182,9 +191,9 @@ class Remote:
         options = [word for word in words if word.startswith("--")]
         refspecs = [word for word in words if not word.startswith("--")]
         done = self._speak(*only, "--porcelain", "--progress", *options, "--", self.place, *refspecs, expected=(0, 1))
-        results = list(_RESULT.finditer(done.stdout.decode(errors="surrogateescape")))
-        if done.status and not results:
-            raise self._failure(f"cannot push to {self}", done)
+        results = list(complaint.RESULT.finditer(done.stdout.decode(errors="surrogateescape")))
+        if done.status and (not results or complaint.is_of_our_objects(done)):
+            raise complaint.failure(f"cannot push to {self}", done, self.patience)
         tags = [(result["flag"], result["ref"].removeprefix("refs/tags/"), result["summary"]) for result in results]
         if any(flag == "!" for flag, _, _ in tags):
             self._pass_on(done.said)
@@ -202,20 +211,25 @@ class Remote:
     def _speak(self, *words: str, expected: Iterable[int] = (0,)) -> Transfer:
         """Let git speak with the remote; try again where the network failed."""
         for attempt in range(1, _ATTEMPTS + 1):
+            late = _Late()
             with interruptible():
-                done = transfer(self.repo, words, self.patience)
-            if done.status is None:
-                raise RemoteFailed(f"{self} did not answer in time")
+                done = transfer(self.repo, words, self.patience, on_timeout=late.look)
             if done.status == 0:
                 return done
-            is_network = any(map(_NETWORK.search, done.said)) and not any(map(_LASTING.search, done.said))
-            if done.status in expected and not (is_network and not done.stdout):
+            if done.status is None:
+                late.end()
+                slow = RemoteFailed(f"{self} did not answer in time", details=done.said)
+                raise complaint.of_hook(self.repo, str(self), done) if late.has_hook else slow
+            if "push" in words and complaint.is_of_hook(self.repo, done):
+                raise complaint.of_hook(self.repo, str(self), done)
+            is_network = complaint.is_of_network(done)
+            if done.status in expected and not (is_network and not complaint.tells_of_refs(done)):
                 return done
             if not is_network or attempt == _ATTEMPTS or not self._pause(_PAUSE_S * attempt):
                 break
         often = f" (tried {attempt} times)" if attempt > 1 else ""
         what = "push to" if "push" in words else "fetch from" if "fetch" in words else "reach"
-        raise self._failure(f"cannot {what} {self}{often}", done)
+        raise complaint.failure(f"cannot {what} {self}{often}", done, self.patience)
 
     def _pause(self, for_s: float) -> bool:
         """Wait before another attempt; say whether there is time for one."""
@@ -225,14 +239,23 @@ class Remote:
         time.sleep(for_s)
         return True
 
-    def _failure(self, message: str, done: Transfer) -> RemoteFailed:
-        """Return an error that leads with git's own first complaint."""
-        if not self.patience.is_attended and any(map(_PASSWORD.search, done.said)):
-            hint = "no terminal is here to ask for it; 'experimenter push' or 'pull' in one asks"
-            return RemoteFailed(f"{message}: it wants a password, and {hint}")
-        said = [str(without_credentials(line)) for line in done.said if not _NOISE.match(line)]
-        reason, rest = first_complaint(said)
-        return RemoteFailed(f"{message}: {reason}" if reason else message, details=rest)
+
+@dataclass(slots=True)
+class _Late:
+    """What a git that is out of time has started, also what has left its process group, and if the hook is among it."""
+
+    processes: Sequence[Identity] = ()
+    has_hook: bool = False
+
+    def look(self, pid: int) -> None:
+        """See what there is before git is ended."""
+        self.processes = descendants(pid)
+        self.has_hook = any(is_called(one, "pre-push") for one in self.processes)
+
+    def end(self) -> None:
+        """Kill what is left."""
+        for one in self.processes:
+            one.send(signal.SIGKILL)
 
 
 def check_name(repo: Repo, name: str) -> None:

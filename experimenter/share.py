@@ -213,12 +213,12 @@ def pull(repo: Repo, remote: Remote) -> Shared:
         new = [tag for tag in theirs if tag not in ours]
         differing = {tag: oid for tag, oid in theirs.items() if tag in ours and ours[tag] != oid}
         try:
-            remote.fetch_new(new, leave=[*differing, *look.others])
+            broken = dict(remote.fetch_new(new, leave=[*differing, *look.others]))
             break
         except RemoteFailed as error:
             if turn == _ROUNDS or not _is_gone(error):
                 raise
-    found = remote.records(differing)
+    found = remote.records(differing, broken=broken)
     mine = store.experiments(repo, {tag: ours[tag] for tag in differing})
     replaced, conflicts = list[str](), dict[str, str]()
     for tag, theirs_is in found.items():
@@ -232,7 +232,8 @@ def pull(repo: Repo, remote: Remote) -> Shared:
                 replaced.append(tag)
             except (RefMoved, RefExists):  # it has just been finished here
                 conflicts[tag] = theirs_is.tag_object
-    return Shared(remote=str(remote), tags=[*new, *replaced], conflicts=conflicts)
+    fetched = [tag for tag in new if tag not in broken]
+    return Shared(remote=str(remote), tags=[*fetched, *replaced], conflicts=conflicts, refused=broken)
 
 
 def _plan(repo: Repo, remote: Remote, theirs: Theirs, wanted: Sequence[str] | None, *, leave: Sequence[str]) -> _Plan:

@@ -8,7 +8,7 @@ import experimenter
 
 HOUSE = Path(experimenter.__file__).parent
 LEVELS = [
-    {"ahead", "aside", "text", "written"},
+    {"ahead", "aside", "complaint", "text", "written"},
     {"errors", "layout"},
     {
         "detach",

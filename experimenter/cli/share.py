@@ -88,9 +88,17 @@ def _tell(shared: "Shared", remote: "Remote", what: str, *, as_json: bool, is_li
     for line in _conflicts(shared, remote):
         click.echo(line, err=True)
     for tag, reason in shared.refused.items():
-        hint = "; this clone is, and 'git fetch --unshallow' completes it" if "shallow update" in reason else ""
-        click.echo(f"Error: {tag}: {visible(reason)}{hint}", err=True)
+        click.echo(f"Error: {tag}: {visible(reason)}{visible(_way_out(shared, tag, reason))}", err=True)
     return 1 if shared.conflicts or shared.refused else 0
+
+
+def _way_out(shared: "Shared", tag: str, reason: str) -> str:
+    """Return what can be done about a tag that was refused; nothing where the reason says that."""
+    if "shallow update" in reason:
+        return "; this clone is, and 'git fetch --unshallow' completes it"
+    if reason.startswith("cannot fetch from "):
+        return f"; it is broken there, and can be removed: git push {shared.remote} :refs/tags/{tag}"
+    return f"; it is broken here, and can be removed: git tag -d {tag}" if reason.startswith("cannot push to ") else ""
 
 
 def _conflicts(shared: "Shared", remote: "Remote") -> Iterator[str]:

@@ -62,11 +62,13 @@ class _Progress(RemoteProgress):
         self._tell(visible(str(self._cur_line)))
 
 
-def transfer(repo: Repo, words: Sequence[str], patience: Patience) -> Transfer:
+def transfer(
+    repo: Repo, words: Sequence[str], patience: Patience, *, on_timeout: Callable[[int], None] = lambda _: None
+) -> Transfer:
     """Run git with `words` at the top of the work tree, the user's hooks included; return how it ended.
 
     Unless it is attended it has a session of its own, without a terminal that a password could be asked on, and is
-    killed with all that it has started when it is out of time.
+    killed with all that it has started when it is out of time, of which `on_timeout` is told before, by its process id.
     """
     env = {"GIT_TERMINAL_PROMPT": "1"} if patience.is_attended else {**_UNATTENDED, **_silent_ssh(repo)}
     is_apart = not patience.is_attended
@@ -74,21 +76,26 @@ def transfer(repo: Repo, words: Sequence[str], patience: Patience) -> Transfer:
     process = running.proc
     process.stdin.close()
     progress = _Progress(patience.on_progress or (lambda _: None))
+    stdout = bytearray()
     try:
-        stdout = _read(process, progress.new_message_handler(), patience)
+        _read(process, stdout, progress.new_message_handler(), patience)
     except TimeoutError:
+        on_timeout(process.pid)
         _end(process, is_apart)
-        return Transfer(status=None, stdout=b"", said=[])
+        return Transfer(status=None, stdout=bytes(stdout), said=_said(progress))
     except BaseException:  # a signal
         _end(process, is_apart)
         raise
-    said = [visible(line) for line in [*progress.error_lines, *progress.other_lines] if line.strip()]
-    return Transfer(status=process.wait(), stdout=stdout, said=said)
+    return Transfer(status=process.wait(), stdout=bytes(stdout), said=_said(progress))
 
 
-def _read(process: Any, on_line: Callable[[str], None], patience: Patience) -> bytes:
-    """Read all that git says, its stderr line by line; return its stdout. Raises TimeoutError."""
-    stdout, stderr = b"", b""
+def _said(progress: _Progress) -> list[str]:
+    return [visible(line) for line in [*progress.error_lines, *progress.other_lines] if line.strip()]
+
+
+def _read(process: Any, stdout: bytearray, on_line: Callable[[str], None], patience: Patience) -> None:
+    """Read all that git says: its stdout, and its stderr line by line. Raises TimeoutError."""
+    stderr = b""
     for stream, piece in _pieces(process, patience):
         if stream is process.stdout:
             stdout += piece
@@ -100,7 +107,6 @@ def _read(process: Any, on_line: Callable[[str], None], patience: Patience) -> b
         on_line(stderr.decode(errors="replace"))
     for stream in (process.stdout, process.stderr):
         stream.close()
-    return stdout
 
 
 def _pieces(process: Any, patience: Patience) -> Iterator[tuple[Any, bytes]]:

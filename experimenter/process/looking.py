@@ -112,6 +112,28 @@ def all_processes() -> Iterable[Sighting]:
     return [seen for pid in sorted(pids()) if (seen := look_at(pid))]
 
 
+def descendants(pid: int) -> list[Identity]:
+    """Return the living processes that a process has started, and those that these have started."""
+    children: dict[int, list[Identity]] = {}
+    for one in all_processes():
+        children.setdefault(one.parent, []).append(one.identity)
+    found = list(children.get(pid, ()))
+    for process in found:  # which grows meanwhile
+        found += children.get(process.pid, ())
+    return found
+
+
+def is_called(process: Identity, name: str) -> bool:
+    """Say whether a process runs a program, or a script of an interpreter, whose file has that name."""
+    import psutil
+
+    try:
+        words = psutil.Process(process.pid).cmdline() if process.is_alive else []
+    except (psutil.Error, OSError):
+        return False
+    return any(Path(word).name == name for word in words)
+
+
 def any_works_in(folders: Iterable[Path], name: str) -> bool:
     """Say whether a living process of the program `name` has its current directory in one of the folders."""
     import psutil
