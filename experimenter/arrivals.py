@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from experimenter.errors import FilesRefused, GitFailed, StateUnwritable
+from experimenter.fields import Fields
 from experimenter.patterns import declaration, patterns_for
 from experimenter.plumbing import Repo
 from experimenter.snapshot import CodeState
-from experimenter.state import StateFolder, read_object, translated, write_json
+from experimenter.state import StateFolder, translated, write_json
 from experimenter.text import counted
 
 _log = logging.getLogger("experimenter")
@@ -43,8 +44,8 @@ class Remembered:
         """Return what is remembered of the work tree that we are in: linked ones are apart."""
         name = hashlib.sha1(os.fsencode(repo.git_dir), usedforsecurity=False).hexdigest()[:16]
         file = StateFolder.of(repo).path / "code" / f"{name}.json"
-        found = read_object(file) or {}
-        tree, origin = (_object_name(found.get(key)) for key in ("tree", "origin"))
+        found = Fields.read(file)
+        tree, origin = (_object_name(found.values.get(key) if found else None) for key in ("tree", "origin"))
         return cls(repo=repo, file=file, tree=tree, origin=origin)
 
     def take_over(self, code: CodeState) -> None:

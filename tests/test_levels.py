@@ -8,7 +8,7 @@ import experimenter
 
 HOUSE = Path(experimenter.__file__).parent
 LEVELS = [
-    {"ahead", "aside", "complaint", "text", "written"},
+    {"ahead", "text", "written"},
     {"errors", "layout"},
     {
         "detach",
@@ -24,15 +24,15 @@ LEVELS = [
         "storable",
         "witness",
     },
-    {"places", "programs", "relay", "tags", "targets"},
+    {"aside", "complaint", "places", "programs", "relay", "tags", "targets"},
     {"environment", "identity", "params", "record", "results", "slurm", "state", "status", "template", "terminal"},
-    {"annex", "bounds", "grid", "inventory", "jobs", "pidfile", "store", "tree", "worker", "worktree"},
-    {"cells", "codestate", "editable", "entry", "find", "keys", "locks", "signals", "snapshot"},
+    {"annex", "bounds", "grid", "inventory", "jobs", "pidfile", "store", "tree", "worker"},
+    {"cells", "codestate", "entry", "find", "keys", "locks", "signals", "snapshot"},
     {"arrivals", "compare", "linked", "othercode", "registry", "remote", "selection", "slots"},
     {"capture", "groups", "submodules", "sweeps"},
-    {"leftovers", "live", "share"},
-    {"block", "logs", "queued", "rerun", "running", "settle", "workplace"},
-    {"removal", "render"},
+    {"leftovers", "live", "share", "worktree"},
+    {"block", "editable", "logs", "queued", "rerun", "running", "settle"},
+    {"removal", "render", "workplace"},
     {"explore", "logger", "run", "stop"},
     {"cluster", "optimize", "submission"},
     {"node", "sweep"},
