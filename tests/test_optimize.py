@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from test_sweep import records, sweep, sweep_id
 
 from conftest import EXPERIMENTER, experimenter, tags, until
+from experimenter.layout import rounded
 
 SCRIPT = """
 import json, os, sys
@@ -66,10 +67,8 @@ def test_optuna_chooses_within_the_bounds_and_the_best_is_shown() -> None:
         assert 1e-5 <= one["lr"] <= 1e-1
         assert (one["kind"] in ("a", "b"), one["fixed"]) == (True, 7)
     best = min(records(), key=lambda one: one["results"]["loss"])
-    assert (
-        f"Note: the best is {best['id']}: loss={best['results']['loss']!r} with x={best['parameters']['x']!r} "
-        in done.stderr
-    )
+    (shown,) = rounded([best["results"]["loss"]])  # as in the table below
+    assert f"Note: the best is {best['id']}: loss={shown} with x={best['parameters']['x']!r} " in done.stderr
     assert done.stderr.endswith(f"again: experimenter rerun {best['id']}\n")
     assert done.stdout.splitlines()[1].startswith(best["id"])
     assert experimenter("rerun", best["id"]).returncode == 0

@@ -299,6 +299,13 @@ class TestGrid:
         assert each.stderr.endswith("1 cells done, 1 failed; the same line goes on with it\n")
         assert list(Path(".git/experimenter/runs").iterdir()) == []
 
+    def test_the_line_of_a_cell_rounds_its_results_as_a_table_does(self, repo: Path) -> None:
+        line = 'EXPERIMENTER_RESULTS {"a": 0.12345678901, "n": 123456, "t": "x", "big": "NaN", "flag": true}'
+        done = sweep("-p", "x=0.12345678901", command=("echo", line))
+
+        assert "x=0.12345678901: completed" in done.stderr
+        assert "a=0.1235 n=123456 t=x big=NaN flag=true" in done.stderr
+
     def test_a_warning_of_many_cells_is_given_once(self, repo: Path) -> None:
         done = sweep("-p", "x=range(4)", "-j", "1", command=("sh", "-c", "echo $EXPERIMENTER_TAG > train.py"))
 
