@@ -370,7 +370,7 @@ def test_names_with_characters_that_only_look_like_line_ends_are_read(three: Pat
         "for i in $(seq 700); do echo $i | git hash-object -w --stdin; done | cut -c1-4 | sort | uniq -d"
     ).split()
     for odd in ("\u0085", "\u2028", "\u2029"):
-        sh(f"git tag -a -m x 'exp_a{odd}{short[0]}'; git tag 'exp_b{odd}'; git tag 'exp{odd}c'; git branch 'd{odd}'")
+        sh(f"git tag -a -m x 'exp_z{odd}{short[0]}'; git tag 'exp_b{odd}'; git tag 'exp{odd}c'; git branch 'd{odd}'")
     sh("git tag -a -m x \"$(printf 'exp_\\377')\"")
 
     for words in (["list"], ["-c", "HEAD~0"], ["--json"], ["--limit", "9"], ["show", "first"], ["verify", "third"]):
