@@ -55,7 +55,6 @@ class ExperimentLogger:
             raise TypeError("push is True or False; 'git config experimenter.remote' says where to")
         self._pushes = push
         self._results: Path | None = None
-        self._refusal: NotStorable | None = None
 
     def __enter__(self) -> Self:
         """Begin the experiment; raise ExperimenterError, with nothing left behind, if it can't be recorded."""
@@ -81,7 +80,7 @@ class ExperimentLogger:
         self._block.leave(
             status="completed" if is_good else "failed",
             reason=f"was left by {kind.__name__}" if kind else "has ended",
-            is_rescued=error is not None and error is self._refusal,
+            is_rescued=isinstance(error, NotStorable),
         )
 
     def record_results(self, results: Mapping[str, Any]) -> None:
@@ -95,8 +94,7 @@ class ExperimentLogger:
         converted, refused = storable_parts(results)
         merge_into(self._results, above=converted)
         if refused:
-            self._refusal = _refusal(refused)
-            raise self._refusal
+            raise _refusal(refused)
 
     def push(self) -> None:
         """Push the experiment as it is now to the default remote. Raises RemoteFailed, PushTooLarge, or NotShared.

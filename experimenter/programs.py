@@ -46,10 +46,12 @@ def _foreign(top: Path, command: Sequence[str], start: Path, main: str) -> dict[
     top = top.resolve()
     found: dict[Path, str] = {}
     for word, is_script in [*_named(command[:_MOST_WORDS]), (main, True)]:
+        if not word or not (is_script or "/" in word or Path(word).suffix.lower() in _SUFFIXES):
+            continue  # as most are, and this is quick
         with contextlib.suppress(OSError, ValueError, RuntimeError):  # a NUL in a path, or a loop of links
             real = (start / word).resolve()
-            is_inside = not word or real.is_relative_to(top) or real in found
-            if not is_inside and not any(map(_is_installed, {start / word, real})) and _is_program(real, is_script):
+            is_known = real.is_relative_to(top) or real in found
+            if not is_known and not any(map(_is_installed, {start / word, real})) and _is_program(real, is_script):
                 found[real] = word
     return found
 
@@ -65,7 +67,6 @@ def _named(command: Sequence[str]) -> Iterator[tuple[str, bool]]:
                 yield from _named([piece for piece in re.split(r"[\s;&|<>()'\"`$]+", given.word) if piece])
         elif not given and (place or "/" in word):  # else it is found on the PATH
             yield word, False
-        if "=" in word:
             yield word.partition("=")[2], False
 
 

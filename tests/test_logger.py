@@ -188,6 +188,14 @@ def test_results_stay_where_a_value_that_was_refused_ends_the_block(repo: Path, 
     assert re.search(kept, done.stderr, re.M)
 
 
+def test_results_stay_in_all_blocks_that_a_refused_value_ends(repo: Path) -> None:
+    done = ended("with ExperimentLogger('y', {}) as inner:\n  inner.record_results({'n': 1, 'took': object()})")
+
+    assert done.returncode == 1
+    found = {str(record(tag)["name"]): (record(tag)["status"], record(tag)["results"]) for tag in tags()}
+    assert found == {"x": ("failed", {"acc": 0.9}), "y": ("failed", {"n": 1})}
+
+
 def test_a_refusal_that_was_caught_does_not_keep_a_block_that_raises_later(repo: Path) -> None:
     done = ended("try: e.record_results({'took': object()})\nexcept Exception: pass\nraise RuntimeError('later')")
 
