@@ -17,7 +17,12 @@ def code_state(repo: Repo, settings: Settings, *, allow_secrets: bool, scratch: 
 
     What programs seem to have written into it since the last experiment is told, once.
     """
-    limits = Limits(max_file_size_bytes=settings.max_file_size_bytes, allow_secrets=allow_secrets)
+    limits = Limits(
+        max_file_size_bytes=settings.max_file_size_bytes,
+        allow_secrets=allow_secrets,
+        max_new_files=settings.max_new_files,
+        max_new_size_bytes=settings.max_new_size_bytes,
+    )
     remembered = Remembered.of(repo)
     try:
         code = snapshot.take(repo, limits, scratch=scratch, outputs=Patterns(settings.output))

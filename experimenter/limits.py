@@ -21,6 +21,12 @@ class Limits:
 
     max_file_size_bytes: int
     allow_secrets: bool = False
+    max_new_files: int = 10_000
+    max_new_size_bytes: int = 1024**3
+
+    def hold(self, files: int, size_bytes: int) -> bool:
+        """Say whether so many files, of so many bytes in all, may come new into the repository."""
+        return files <= self.max_new_files and size_bytes <= self.max_new_size_bytes
 
     def check(self, files: Iterable[tuple[bytes, int]]) -> None:
         """Raise FilesRefused, with the list and the ways out, if a file, given as path and size in bytes, is beyond."""

@@ -19,6 +19,8 @@ class Settings:
     """The settings of one repository. `link` and `output` are relative to the top of the work tree."""
 
     max_file_size_bytes: int = 50 * 1024**2
+    max_new_files: int = 10_000
+    max_new_size_bytes: int = 1024**3
     keep_logs: int = 100
     grace_s: float = 10.0
     push: bool = False
@@ -39,6 +41,8 @@ class Settings:
         given: dict[str, Any] = {}
         readers: tuple[tuple[str, str | None, str, Callable[..., Any]], ...] = (
             ("max_file_size_bytes", max_file_size, "maxFileSize", size_bytes),
+            ("max_new_files", None, "maxNewFiles", _count),
+            ("max_new_size_bytes", None, "maxNewSize", size_bytes),
             ("grace_s", grace, "grace", seconds),
             ("keep_logs", None, "keepLogs", _count),
             ("push", None, "push", _truth),
@@ -85,5 +89,5 @@ def _error(option: str, reason: str) -> BadSetting:
 
 def _count(text: str, *, option: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
-        raise _error(option, f"'{visible(text)}' is no number of logs; write one such as 100")
+        raise _error(option, f"'{visible(text)}' is no whole number; write one such as 100")
     return int(text)

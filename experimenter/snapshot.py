@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experimenter import budget
 from experimenter.errors import GitFailed
 from experimenter.inventory import Inventory
 from experimenter.limits import Limits
 from experimenter.patterns import NO_PATTERNS, Patterns
 from experimenter.plumbing import Repo, refuse
+from experimenter.quarantine import MANY, into_one_pack, pack_many, quarantined
 from experimenter.record import path_lists
 from experimenter.status import GITLINK, Status, lstat
 from experimenter.text import from_bytes
@@ -53,17 +55,20 @@ def take(repo: Repo, limits: Limits, *, scratch: Path, outputs: Patterns = NO_PA
     """
     plan = Inventory.take(repo, outputs, scratch=scratch)
     status = plan.status
-    limits.check(plan.sizes())
+    sizes = dict(plan.sizes())
+    limits.check(sizes.items())
+    budget.check(repo, sizes, limits)
     parent = repo.git("cat-file", "commit", status.head) if status.head else b""
-    if parent and plan.is_clean:
-        tree = parent[5:].partition(b"\n")[0].decode()
-        commit = _commit(repo, tree, status.head, parent)
-        changed = path_lists(added=[], modified=[], deleted=[])
-    else:
-        _apply(repo, plan, scratch)
-        tree = repo.git("write-tree", index=scratch).decode().strip()
-        commit = _commit(repo, tree, status.head, parent)
-        changed = changes(repo, status.head, commit)
+    with quarantined(repo, scratch.with_name(f"{scratch.name}-objects")) as aside:
+        if parent and plan.is_clean:
+            tree = parent[5:].partition(b"\n")[0].decode()
+            changed = path_lists(added=[], modified=[], deleted=[])
+        else:
+            _apply(aside, plan, scratch)
+            tree = aside.git("write-tree", index=scratch).decode().strip()
+            pack_many(aside)
+            changed = changes(aside, status.head, tree)
+        commit = _commit(aside, tree, status.head, parent)
     return CodeState(
         commit=commit, tree=tree, base=status.head, branch=status.branch, changed=changed, untracked=plan.untracked
     )
@@ -91,9 +96,11 @@ def tree_of_files(repo: Repo, *, scratch: Path, outputs: Patterns = NO_PATTERNS)
 
 
 def changes(repo: Repo, base: str | None, commit: str) -> dict[str, Any]:
-    """Return in which paths a commit differs from `base`, as a record's `changed`; without one all are added."""
-    sides = [base, commit] if base else ["--root", "--no-commit-id", commit]
-    return _lists(repo.git("diff-tree", *_NAMES, *sides))
+    """Return in which paths a commit or tree differs from `base`, as a record's `changed`; else all are added."""
+    if base:
+        return _lists(repo.git("diff-tree", *_NAMES, base, commit))
+    names = repo.git("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit).split(b"\0")[:-1]
+    return path_lists(added=_texts(names), modified=[], deleted=[])
 
 
 def drift(repo: Repo, *, scratch: Path, but: Path | None = None) -> dict[str, Any] | None:
@@ -131,8 +138,9 @@ def _apply_once(repo: Repo, plan: Inventory, scratch: Path, *, is_stored: bool) 
     if plan.remove:
         repo.git(*_UPDATE, "--force-remove", "--stdin", stdin=b"\0".join(plan.remove), index=scratch)
     if plan.add:
+        before = into_one_pack() if is_stored and len(plan.add) > MANY else []
         words = (*([] if is_stored else ["--info-only"]), "--add", "--remove", "--replace", "--stdin")
-        refuse(repo.look(*_UPDATE, *words, stdin=b"\0".join(plan.add), index=scratch)[1])
+        refuse(repo.look(*before, *_UPDATE, *words, stdin=b"\0".join(plan.add), index=scratch)[1])
     if plan.gitlinks:
         lines = [GITLINK + b" " + commit + b"\t" + path for commit, path in plan.gitlinks]
         repo.git(*_UPDATE, "--index-info", stdin=b"\0".join(lines), index=scratch)

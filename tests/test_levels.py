@@ -27,7 +27,7 @@ LEVELS = [
     {"aside", "complaint", "places", "programs", "relay", "tags", "targets"},
     {"environment", "identity", "params", "record", "results", "slurm", "state", "status", "template", "terminal"},
     {"annex", "bounds", "grid", "inventory", "jobs", "pidfile", "store", "tree", "worker"},
-    {"cells", "codestate", "entry", "find", "keys", "locks", "signals", "snapshot"},
+    {"budget", "cells", "codestate", "entry", "find", "keys", "locks", "quarantine", "signals", "snapshot"},
     {"arrivals", "compare", "linked", "othercode", "registry", "remote", "selection", "slots"},
     {"capture", "groups", "submodules", "sweeps"},
     {"leftovers", "live", "share", "worktree"},

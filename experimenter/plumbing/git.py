@@ -138,9 +138,8 @@ def find_repo(directory: Path) -> Repo:
         raise NotAWorkTree(
             f"cannot go to {visible(str(directory))}: {error.strerror}; go to a folder that is there"
         ) from error
-    version = _gitpython().version_info
-    if version < OLDEST_GIT:
-        raise GitTooOld(f"git {'.'.join(map(str, version))} is too old; experimenter needs git 2.30 or later")
+    if version() < OLDEST_GIT:
+        raise GitTooOld(f"git {'.'.join(map(str, version()))} is too old; experimenter needs git 2.30 or later")
     questions = ("--show-toplevel", "--absolute-git-dir", "--git-common-dir", "--show-prefix")
     words = [word for question in questions for word in (question, _LAYOUT_SEPARATOR)]
     try:
@@ -154,6 +153,12 @@ def find_repo(directory: Path) -> Repo:
         common_dir=Path(os.path.normpath(directory / os.fsdecode(common_dir))),
         prefix=prefix,
     )
+
+
+@cache
+def version() -> tuple[int, ...]:
+    """Return the version of git. Raises GitMissing."""
+    return tuple(_gitpython().version_info)
 
 
 def tree_of(repo: Repo, revision: str) -> str:
@@ -236,7 +241,7 @@ def start(
 
 
 def _gitpython() -> Any:
-    """Return GitPython's way to run git; it is imported when git is first needed, which takes 50 ms."""
+    """Return GitPython's way to run git, imported when git is first needed: that takes 50 ms."""
     try:
         from git.cmd import Git
     except ModuleNotFoundError:
@@ -262,9 +267,8 @@ def _failure(directory: Path, words: Sequence[str | bytes], status: int, stderr:
     verb = os.fsdecode(words[2 * words.count("-c")])
     if _disk_is_full(directory):  # of which git speaks in many ways, or not at all
         return GitFailed(f"git {verb} failed: No space left on device; free some and try again", details=lines)
-    if not reason:
-        return GitFailed(f"git {verb} ended with status {status} and said nothing")
-    return GitFailed(f"git {verb} failed: {reason}", details=rest)
+    said = f"failed: {reason}" if reason else f"ended with status {status} and said nothing"
+    return GitFailed(f"git {verb} {said}", details=rest)
 
 
 def _is_one_file(folder: Path, name: str, other: str) -> bool:
