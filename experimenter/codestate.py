@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from experimenter.errors import RecordContradicted
+from experimenter.errors import ExperimenterError, GitFailed, RecordContradicted
 from experimenter.plumbing import Repo
 from experimenter.store import Experiment
 from experimenter.text import visible
@@ -35,13 +35,27 @@ class Code:
         return {key: value for key, value in values.items() if value is not None}
 
 
+def without_base(repo: Repo, code: Code) -> ExperimenterError | None:
+    """Return the error that a code state's base is not here; nothing if it is."""
+    if not code.base:
+        return None
+    try:
+        repo.git("cat-file", "-e", f"{code.base}^{{commit}}")
+    except GitFailed:
+        return ExperimenterError(
+            f"the commit {code.base}, on which the code {code.commit} is based, is not here;"
+            " 'git fetch --unshallow' brings what a shallow clone lacks"
+        )
+    return None
+
+
 def checked(repo: Repo, experiment: Experiment) -> Code:
     """Return the code state of an experiment. Raises RecordContradicted where its record names another one."""
     code = Code.of(repo, experiment.commit)
     if found := _contradictions(experiment, code):
         raise RecordContradicted(
-            f"{_sentence(experiment, found)}; it was forged or damaged: git show {experiment.commit} shows the code"
-            " that is there, 'experimenter rm' removes it"
+            f"{_sentence(experiment, found)}; it was forged or damaged: 'git show {experiment.commit}' shows the code"
+            " that is there, 'experimenter rm' removes the experiment"
         )
     return code
 
@@ -53,7 +67,7 @@ def warn(repo: Repo, *experiments: Experiment) -> bool:
         if not _claims(experiment):
             continue
         if found := _contradictions(experiment, Code.of(repo, experiment.commit)):
-            _log.warning("%s; git is right", _sentence(experiment, found))
+            _log.warning("%s, which is what counts", _sentence(experiment, found))
             is_any = True
     return is_any
 
@@ -71,8 +85,9 @@ def _contradictions(experiment: Experiment, code: Code) -> dict[str, tuple[Any, 
 
 
 def _sentence(experiment: Experiment, found: Mapping[str, tuple[Any, str]]) -> str:
-    pairs = " and ".join(f"code.{key} {_shown(claim)}, but git has {fact}" for key, (claim, fact) in found.items())
-    return f"the record of {experiment.tag} says {pairs}"
+    claims = ", ".join(f"code.{key} {_shown(claim)}" for key, (claim, _) in found.items())
+    facts = ", ".join(f"{key} {fact}" for key, (_, fact) in found.items())
+    return f"the record of {experiment.tag} says {claims}; its tag is on {facts}"
 
 
 def _shown(claim: Any) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from experimenter import annex
-from experimenter.codestate import Code
+from experimenter.codestate import Code, without_base
 from experimenter.errors import ExperimenterError, GitFailed
 from experimenter.plumbing import Repo, find_repo
 from experimenter.status import GITLINK
@@ -37,7 +37,7 @@ def register(original: Repo, code: Code, place: Path) -> None:
     try:
         original.git("-c", "worktree.useRelativePaths=false", *words, code.base or code.commit)
     except GitFailed as error:
-        raise _without_base(original, code) or error from error
+        raise without_base(original, code) or error from error
 
 
 def filled(place: Path, code: Code, *, branch: str = "") -> Repo:
@@ -84,20 +84,8 @@ def make_branch(repo: Repo, code: Code, name: str, *, message: str) -> None:
     try:
         commit = repo.git("commit-tree", *base, "-m", message, code.tree).decode().strip()
     except GitFailed as error:
-        raise _without_base(repo, code) or error from error
+        raise without_base(repo, code) or error from error
     repo.git("-c", "core.logAllRefUpdates=true", "branch", "--no-track", "--", name, commit)
-
-
-def _without_base(repo: Repo, code: Code) -> ExperimenterError | None:
-    """Return an error that says so if the base of a code state is not here."""
-    try:
-        repo.git("cat-file", "-e", f"{code.base or code.commit}^{{commit}}")
-    except GitFailed:
-        return ExperimenterError(
-            f"the commit {code.base}, on which the code {code.commit} is based, is not here;"
-            " 'git fetch --unshallow' brings what a shallow clone lacks"
-        )
-    return None
 
 
 def _set_head(private: Repo, code: Code) -> None:

@@ -150,10 +150,10 @@ def _options(experiment: Experiment, **more: Any) -> Options:
 
 def _run(repo: Repo, experiment: Experiment, command: list[str] | Any, options: Options, settings: Settings) -> Outcome:
     """Run on the recorded code, whose tree has to be the one in the record, in the recorded directory."""
-    directory = prepared(repo, experiment, command, options.parameters).repo
     tree = tree_of(repo, experiment.commit)
     if options.code and options.code.get("tree") != tree:
         raise CannotRerun(f"the code of {experiment.tag} has the tree {tree}, not that of its record; nothing is run")
+    directory = prepared(repo, experiment, command, options.parameters).repo
     return run(directory, command, options, settings, on_start=lambda *_: None)
 
 

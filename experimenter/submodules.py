@@ -26,7 +26,7 @@ def fill(original: Repo, private: Repo, index: Path | None = None, *, is_lasting
             continue
         source, place = (top / os.fsdecode(path) for top in (original.top, private.top))
         if where := crossed(private, place):
-            raise ExperimenterError(f"the submodule {visible(from_bytes(path))} leads {where}; nothing is put there")
+            raise ExperimenterError(f"the submodule {visible(from_bytes(path))} is {where}; nothing is put there")
         words = ("clone", "--quiet", *([] if is_lasting else ["--shared"]), "--no-checkout", "--template=")
         private.git(*EXACTLY, *words, "--", str(source), str(place))
         found, submodule = find_repo(source), find_repo(place)

@@ -68,16 +68,16 @@ class WorkTree:
         """Let a path relative to the top be there what it is in the user's work tree."""
         target = self.private.top / path
         if where := crossed(self.private, target.parent):
-            raise BadSetting(f"--link: in the code state {visible(path)} leads {where}; leave the option out")
+            raise BadSetting(f"--link: in the code state {visible(path)} is {where}; leave the option out")
         if target.exists():
             _log.warning("%s is part of the code; only what is ignored in it now is linked, not what comes", path)
         _link(self.original.top / path, target)
 
     def _make_directory(self, links: Iterable[str]) -> None:
         """Make the folder that stands for the one we are in, if the code state lacks it: git keeps no empty ones."""
-        shown = visible(os.fsdecode(self.original.prefix))
+        shown = visible(os.fsdecode(self.original.prefix.rstrip(b"/")))
         if where := crossed(self.private, self.directory, allowed=[self.original.top / path for path in links]):
-            raise CannotRerun(f"the directory {shown} leads {where} in the code state; nothing is run there")
+            raise CannotRerun(f"in the code state the directory {shown} is {where}; go elsewhere, nothing is run there")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -419,6 +419,170 @@ def test_a_work_tree_whose_folder_is_away_is_left_alone(trained: Path, tmp_path:
     assert str(place) in sh("git worktree list")
 
 
+def forge(name: str, tag: str | None = None, **changes: object) -> str:
+    """Hang a record made by hand on the commit of another tag, or on HEAD; return its tag."""
+    commit = sh(f"git rev-parse {tag or 'HEAD'}^0").strip()
+    forged = f"exp_{name}_20260101T000000.000001Z"
+    body = {"schema": 1, "name": name, "parameters": {}, "status": "completed", "command": ["pwd"], "directory": "."}
+    text = f"object {commit}\ntype commit\ntag {forged}\ntagger u <u@x> 1 +0000\n\n{json.dumps(body | changes)}\n"
+    made = subprocess.run(["git", "mktag"], input=text.encode(), capture_output=True, check=True).stdout.decode()
+    sh(f"git update-ref refs/tags/{forged} {made}")
+    return forged
+
+
+def state() -> str:
+    """Return all that a command that refuses leaves as it is."""
+    return sh(
+        "find . -path ./.git/objects -prune -o -type d -print; git tag; git worktree list; ls .git/experimenter/*"
+    )
+
+
+class TestForgedDirectory:
+    @pytest.mark.parametrize("options", [[], ["--here"]])
+    @pytest.mark.parametrize(
+        "directory",
+        ["../../x", "/tmp", "", "a\0b", ".git", "sub/.git/x", 7, None, r'"a\000\351"', "x" * 5000, "\ud800/../..", "train.py/sub"],
+    )  # fmt: skip
+    def test_is_refused(self, trained: Path, directory: object, options: list[str]) -> None:
+        forge("f", directory=directory)
+        experimenter("ps")
+        before = state()
+        done = experimenter("rerun", "f", *options)
+
+        assert (done.returncode, done.stdout) == (125, "")
+        assert re.fullmatch("Error: .*\n", done.stderr)
+        assert state() == before
+
+    @pytest.mark.parametrize("words", [["--link", "made", "--results", "r.json"], ["--here"]])
+    @pytest.mark.parametrize("to", ["{outside}", "../outside", "sub/deep", ".git", ".git/objects"])
+    def test_behind_a_committed_link_is_refused(self, trained: Path, tmp_path: Path, to: str, words: list[str]) -> None:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        target = to.format(outside=outside)
+        sh(
+            f"mkdir sub made; ln -s ../../outside sub/deep; ln -s {target} out; echo made > .gitignore; git add .; git commit -qm out"
+        )
+        forge("f", directory="out/made/here")
+        experimenter("ps")
+        before = state()
+        done = experimenter("rerun", "f", *words)
+
+        assert (done.returncode, done.stdout) == (125, "")
+        assert re.fullmatch("Error: .*(outside of the work tree|in a git directory).*\n", done.stderr)
+        assert list(outside.iterdir()) == []
+        assert state() == before
+
+    def test_a_committed_link_that_stays_inside_is_followed(self, trained: Path) -> None:
+        sh("mkdir sub; touch sub/x; ln -s sub inner; git add .; git commit -qm inner")
+        forge("f", directory="inner")
+
+        for words in (["-n", "b"], ["-n", "c", "--here"]):
+            assert experimenter("rerun", "f", *words, "--", "ls").stdout == "x\n"
+
+    @pytest.mark.parametrize("directory", ["new/deep", "./new//deep/.", "new/deep/"])
+    def test_one_that_the_code_state_lacks_is_made_there(self, trained: Path, directory: str) -> None:
+        forge("f", directory=directory)
+        done = experimenter("rerun", "f", "-n", "b")
+
+        assert done.stdout.endswith("/new/deep\n")
+        assert record(tag_of("b"))["directory"] == "new/deep"
+        assert not Path("new").exists()
+
+    def test_git_directories_have_other_names_too(self, trained: Path, tmp_path: Path) -> None:
+        sh(
+            f"git worktree add -q {tmp_path}/linked; mkdir deep; git init -q --separate-git-dir=deep/gitdir inner; mv .git deep/outer"
+        )
+        sh("echo 'gitdir: deep/outer' > .git; git config core.worktree $PWD; echo .gIT > inner/.git2")
+        forge("f", directory="deep/outer/hooks")
+
+        done = experimenter("rerun", "f", "--here")
+        assert (done.returncode, "in a git directory" in done.stderr) == (125, True)
+
+
+def test_a_link_is_not_made_behind_a_committed_one(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    sh("ln -s ../outside out; git add out; git commit -qm out")
+    forge("f")
+    sh("git rm -q out; mkdir -p out/deep; echo out > .gitignore; git add .gitignore; git commit -qm folder")
+    done = experimenter("rerun", "f", "--link", "out/deep")
+
+    assert (done.returncode, list((tmp_path / "outside").iterdir())) == (125, [])
+    assert re.fullmatch("Error: --link: in the code state out/deep is outside .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("command", [["pwd", "a\0"], ["pwd", 7], [], "pwd", None, [[]]])
+def test_a_command_that_is_none_has_to_be_given(trained: Path, command: object) -> None:
+    forge("f", command=command)
+    done = experimenter("rerun", "f")
+
+    assert (done.returncode, done.stdout) == (125, "")
+    assert re.fullmatch("Error: .* give one after --\n", done.stderr)
+    assert experimenter("rerun", "f", "--", "echo", "x").stdout == "x\n"
+
+
+class TestForgedCode:
+    @pytest.fixture(params=["commit", "tree", "number"])
+    def said(self, trained: Path, request: pytest.FixtureRequest) -> tuple[str, str]:
+        """An experiment `f` whose record lies about its code; what it says, and what git says."""
+        code = record(tag_of("a"))["code"]
+        key = "tree" if request.param == "tree" else "commit"
+        lie = 10**30 if request.param == "number" else "1" * 40
+        forge("f", tag_of("a"), code={**code, key: lie})
+        return str(lie), code[key]
+
+    @pytest.mark.parametrize(
+        "words", [["show", "f"], ["show", "f", "--json"], ["diff", "a", "f", "--json"], ["verify", "f"]]
+    )
+    def test_is_said(self, said: tuple[str, str], words: list[str]) -> None:
+        warnings = [line for line in experimenter(*words).stderr.splitlines() if line.startswith("Warning: ")]
+
+        assert len(warnings) == 1
+        assert all(value in warnings[0] for value in said)
+
+    def test_does_not_verify(self, said: tuple[str, str]) -> None:
+        experimenter("checkout", "a", "../out")
+
+        assert experimenter("verify", "a", cwd=Path("../out")).returncode == 0
+        assert experimenter("verify", "f", cwd=Path("../out")).returncode == 1
+
+    @pytest.mark.parametrize(
+        ("words", "status"),
+        [(["rerun", "f"], 125), (["rerun", "f", "--here"], 125), (["checkout", "f", "../out"], 1), (["checkout", "f", "--branch", "b"], 1)],
+    )  # fmt: skip
+    def test_is_refused(self, said: tuple[str, str], words: list[str], status: int) -> None:
+        before = sh("git tag; git branch; git worktree list; ls ..")
+        done = experimenter(*words)
+
+        assert (done.returncode, done.stdout) == (status, "")
+        assert re.fullmatch("Error: .* 'experimenter rm' removes the experiment\n", done.stderr)
+        assert all(value in done.stderr for value in said)
+        assert sh("git tag; git branch; git worktree list; ls ..") == before
+
+
+def test_a_rerun_records_what_git_says_of_the_code(trained: Path) -> None:
+    first = record(tag_of("a"))["code"]
+    lies = {
+        "base": "3" * 40,
+        "branch": "release",
+        "changed": {"added": ["x"], "modified": [], "deleted": []},
+        "more": 1,
+    }
+    forge("f", tag_of("a"), code={**first, **lies})
+    experimenter("rerun", "f", "-n", "b", "--", "true")
+
+    assert record(tag_of("b"))["code"] == {key: value for key, value in first.items() if key != "branch"}
+
+
+@pytest.mark.parametrize("code", [{}, {"base": "3" * 40}])
+def test_a_record_that_says_nothing_of_its_code_is_fine(trained: Path, tmp_path: Path, code: dict[str, str]) -> None:
+    forge("f", tag_of("a"), code=code)
+
+    assert experimenter("show", "f").stderr == ""
+    assert experimenter("checkout", "f", str(tmp_path / "out")).returncode == 0
+    assert experimenter("rerun", "f", "-n", "b", "--", "cat", "data.txt").stdout == "then\n"
+    assert record(tag_of("b"))["code"]["base"] == sh("git rev-parse HEAD").strip()
+
+
 @pytest.mark.parametrize(
     "change", ['s#"directory": "."#"directory": "../../x"#', 's#"directory": "."#"directory": "/tmp"#']
 )

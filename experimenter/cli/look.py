@@ -94,11 +94,13 @@ def show_command(experiment: str, as_json: bool) -> None:
     """  # noqa: D301 - \b is click's mark
     speak()
     ahead.ask(ahead.NAMES)
+    from experimenter.codestate import warn
     from experimenter.find import named
     from experimenter.render.details import details
 
     repo = find_current_repo()
     (found,) = named(repo, experiment)
+    warn(repo, found)
     if as_json:
         print_json(found.to_json())
     else:
@@ -122,6 +124,7 @@ def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
       experimenter diff baseline --stat
     """  # noqa: D301 - \b is click's mark
     speak()
+    from experimenter.codestate import warn
     from experimenter.compare import compare
     from experimenter.find import named
     from experimenter.plumbing import wants_colour
@@ -130,6 +133,7 @@ def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
     repo = find_current_repo()
     first, *others = named(repo, *(word for word in (a, b) if word is not None))
     second = others[0] if others else None
+    warn(repo, first, *others)
     if as_json:
         print_json(compare(repo, first, second).to_json())
         return
@@ -145,19 +149,23 @@ def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
 def verify_command(experiment: str, as_json: bool) -> int:
     """Check that the work tree now is exactly the code of an experiment.
 
-    Exits with 0 if it is, else with 1 and the paths that differ.
+    Exits with 0 if it is, else with 1 and the paths that differ; with 1, too, where the record names another
+    code than the one that its tag is on.
 
     \b
     Example:
       experimenter verify baseline && echo the same
     """  # noqa: D301 - \b is click's mark
     speak()
+    from experimenter.codestate import warn
     from experimenter.compare import compare
     from experimenter.find import named
     from experimenter.render.details import changes
 
     repo = find_current_repo()
-    found = compare(repo, *named(repo, experiment))
+    (wanted,) = named(repo, experiment)
+    is_contradicted = warn(repo, wanted)
+    found = compare(repo, wanted)
     is_equal = not any(found.code.values())
     if as_json:
         print_json({"tag": found.a.tag, "id": found.a.id, "is_equal": is_equal, "code": found.code})
@@ -166,7 +174,7 @@ def verify_command(experiment: str, as_json: bool) -> int:
     else:
         lines = changes(f"the work tree is not the code of {found.a.tag}; since then:", found.code)
         print_lines(repo, lines)
-    return 0 if is_equal else 1
+    return 0 if is_equal and not is_contradicted else 1
 
 
 def _check_that_options_agree(

@@ -134,7 +134,7 @@ def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolate
     check_links(given["links"], is_isolated=is_isolated)
     speak()
     from experimenter.find import named
-    from experimenter.rerun import prepared
+    from experimenter.rerun import check_place, code_of, place_here, prepared
 
     repo = find_current_repo()
     (original,) = named(repo, experiment)
@@ -144,9 +144,11 @@ def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolate
     if given["results_file"]:
         given["results_file"] = directory / given["results_file"]
     if here:
-        _go_to(directory)
+        _go_to(place_here(repo, original))
+    else:
+        check_place(repo, original, again.code)
     given["name"] = given["name"] or original.name
-    code = None if here else again.code
+    code = None if here else code_of(repo, original, again.code)
     return _start(
         again.repo, again.command, again.parameters, is_isolated=is_isolated, original=original, code=code, **given
     )
@@ -154,12 +156,14 @@ def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolate
 
 def _go_to(directory: Path) -> None:
     from experimenter.errors import CannotRerun
+    from experimenter.text import visible
 
     try:
         os.chdir(directory)
     except OSError as error:
+        shown = visible(str(directory))
         raise CannotRerun(
-            f"cannot run in {directory}: {error.strerror}; make it, or leave out --here for the recorded code"
+            f"cannot run in {shown}: {error.strerror}; make it, or leave out --here for the recorded code"
         ) from error
 
 
