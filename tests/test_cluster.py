@@ -775,11 +775,12 @@ class TestFromRemote:
 
     def test_the_node_needs_nothing_but_the_remote(self, team: Path, tmp_path: Path) -> None:
         Path("code.txt").write_text("submitted")
+        described = f"(git rev-parse HEAD; git status --porcelain) > {tmp_path}/described"
         id_ = submit(
             "--from-remote",
             "-p",
             "n=3",
-            command=("sh", "-c", f"cat code.txt > {tmp_path}/seen; pwd >> {tmp_path}/seen; {RESULT}"),
+            command=("sh", "-c", f"cat code.txt > {tmp_path}/seen; pwd >> {tmp_path}/seen; {RESULT}; {described}"),
         )
         Path("code.txt").write_text("edited")
 
@@ -787,6 +788,7 @@ class TestFromRemote:
         seen = (tmp_path / "seen").read_text()
         assert seen.startswith("submitted")
         assert str(Path.cwd()) not in seen
+        assert (tmp_path / "described").read_text() == sh("git rev-parse HEAD") + "?? code.txt\n"
         assert not Path(seen.removeprefix("submitted").strip()).exists()
         assert (record()["status"], record()["results"], record()["parameters"]) == ("completed", {"x": 1}, {"n": 3})
         assert sh(f"git -C {team} rev-parse refs/tags/{tags()[0]}") == sh(f"git rev-parse refs/tags/{tags()[0]}")

@@ -720,6 +720,20 @@ class TestIsolated:
         assert sh("git worktree list").count("\n") == 1
         assert Path("data").read_text() == "ignored"
 
+    @pytest.mark.parametrize("edit", ["true", "echo two > train.py; echo new > new.py"])
+    def test_git_describes_the_work_tree_of_each_cell_as_the_users(self, repo: Path, tmp_path: Path, edit: str) -> None:
+        sh(
+            f"git tag -a v1 -m v1; git checkout -qb side; echo x > train.py; git commit -qam x; git checkout -q main; {edit}"
+        )
+        look = "git describe --tags --dirty; git status --porcelain; git log --format=%H; git rev-parse --verify -q MERGE_HEAD"
+        conflict = "git checkout -q --force HEAD; echo y > train.py; git commit -qam y; git merge side"
+        here = sh(f"{look} || true")
+        command = ("sh", "-c", f"({look}) >> {tmp_path}/seen; {conflict} || true")
+        done = sweep("--isolated", "-j", "1", "-p", "x=range(3)", command=command)
+
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "seen").read_text() == 3 * here
+
     def test_what_a_cell_leaves_behind_does_not_reach_the_next(self, repo: Path, tmp_path: Path) -> None:
         script = f"ls >> {tmp_path}/seen; (while true; do echo x > leaked; sleep 0.02; done) > /dev/null 2>&1 &"
         done = sweep("--isolated", "-j", "1", "-p", "x=range(4)", command=("sh", "-c", script))
