@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from experimenter import environment, live, names, programs
+from experimenter import environment, live, names, programs, pruning
 from experimenter.block import JoinedBlock, OwnBlock
 from experimenter.errors import BadParameters, NotAWorkTree, NotStorable
 from experimenter.plumbing import Repo, config, find_repo
@@ -59,7 +59,8 @@ class ExperimentLogger:
     def __enter__(self) -> Self:
         """Begin the experiment; raise ExperimenterError, with nothing left behind, if it can't be recorded."""
         self._repo = self._find_repo()
-        self._settings = Settings.from_config(config(self._repo))
+        self._config = config(self._repo)
+        self._settings = Settings.from_config(self._config)
         self._block = JoinedBlock.of(self._repo, self._parameters) or OwnBlock(self._begin())
         self.tag, self.commit = self._block.tag, self._block.commit
         self.id = names.id_of(self.tag)
@@ -120,6 +121,7 @@ class ExperimentLogger:
     def _begin(self) -> live.Live:
         main = getattr(sys.modules.get("__main__"), "__file__", None) or ""
         programs.warn_of_foreign(self._repo, sys.orig_argv, directory=Path.cwd(), main=main)
+        pruning.warn(self._config)
         return live.begin(
             self._repo,
             self._settings,

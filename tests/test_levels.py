@@ -19,6 +19,7 @@ LEVELS = [
         "patterns",
         "plumbing",
         "process",
+        "pruning",
         "query",
         "settings",
         "storable",

@@ -214,7 +214,7 @@ def options_of(
     **asked: Any,
 ) -> "tuple[Options, Settings]":
     """Return what was asked of a run, and what the user has set."""
-    from experimenter import names
+    from experimenter import names, pruning
     from experimenter.errors import BadOption
     from experimenter.plumbing import config
     from experimenter.run import Options
@@ -225,7 +225,9 @@ def options_of(
         names.checked(asked["name"])
     if results_file and results_file.is_dir():
         raise BadOption(f"--results: {visible(str(results_file))} is a directory; give a file")
-    settings = Settings.from_config(config(repo), max_file_size=max_file_size, grace=grace)
+    found = config(repo)
+    settings = Settings.from_config(found, max_file_size=max_file_size, grace=grace)
+    pruning.warn(found)
     if asked["push_to"]:
         from experimenter.remote import check_name
 

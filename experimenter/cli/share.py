@@ -35,14 +35,16 @@ def push_command(experiments: tuple[str, ...], name: str | None, dry_run: bool, 
     """  # noqa: D301 - \b is click's mark
     speak()
     ahead.ask(ahead.OBJECTS)
-    from experimenter import share
+    from experimenter import pruning, share
     from experimenter.find import named
     from experimenter.plumbing import config
     from experimenter.remote import Remote
     from experimenter.settings import Settings
 
     repo = find_current_repo()
-    settings = Settings.from_config(config(repo))
+    found = config(repo)
+    settings = Settings.from_config(found)
+    pruning.warn(found)
     tags = [one.tag for one in named(repo, *experiments)] if experiments else None
     remote = Remote.of(repo, name, patience(), is_pushed_to=True)
     shared = share.push(repo, remote, tags, max_size_bytes=settings.max_push_size_bytes, is_dry=dry_run)

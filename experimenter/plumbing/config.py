@@ -6,8 +6,9 @@ from experimenter.plumbing.git import Repo
 
 
 def config(repo: Repo) -> dict[str, list[str]]:
-    """Return `git config experimenter.*`, by the option's name in lower case; the values of each in their order."""
-    words = ["config", "-z", "--get-regexp", r"^experimenter\."]
+    """Return `git config experimenter.*` by the option's name in lower case, and what is set for fetches by its key."""
+    keys = r"^(experimenter\.|fetch\.prune(tags)?$|remote\..*\.(url|fetch|prune|prunetags)$)"
+    words = ["config", "-z", "--get-regexp", keys]
     entries = repo.git(*words, expected=(0, 1)).decode(errors="surrogateescape").split("\0")
     found: dict[str, list[str]] = {}
     for key, newline, value in (entry.partition("\n") for entry in entries if entry):
