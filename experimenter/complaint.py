@@ -23,8 +23,9 @@ _NETWORK = re.compile(
 _LASTING = re.compile(r"(?:error:|HTTP) 4(?!08|29)\d\d|receiving end does not support|authentication", re.IGNORECASE)
 # What git says, on either side, of objects that are not there or broken: then it hangs up, as if the network had.
 _DAMAGED = re.compile(
-    r"bad object|missing object|is corrupt|repository corruption|inflate:|unable to (?:unpack|parse|read|find) "
-    r"|could not (?:read|parse)|cannot read|bad tree|not our ref|not send all necessary|fsck|(?:sha1|hash) mismatch",
+    r"(?:bad|missing|broken|corrupt(?:ed)?) (?:object|tree|commit|tag|blob)|is corrupt|repository corruption|inflate: "
+    r"|(?:unable to|could not|cannot) (?:unpack|read|parse|find) (?:object|tree|commit|tag|blob|sha1|[0-9a-f]{40})"
+    r"|not our ref|not send all necessary|fsck error|(?:sha1|hash) mismatch",
     re.IGNORECASE,
 )
 _SPEAKER, _OBJECT = re.compile("^(?:(?:remote|fatal|error): )+"), re.compile("[0-9a-f]{40}")

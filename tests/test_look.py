@@ -516,6 +516,27 @@ def test_help_fits_80_columns_and_has_an_example(words: str) -> None:
     assert re.search(r"^ +experimenter \S", done.stdout, re.MULTILINE)
 
 
+def test_help_groups_the_commands_and_cuts_no_summary() -> None:
+    text = experimenter("--help", env={"COLUMNS": "80"}).stdout
+    groups = re.findall(r"^(\w[^\n]*):\n((?:  [a-z]+ {2,}\S.*\n)+)", text, re.MULTILINE)
+    commands = [re.findall(r"^  ([a-z]+) {2,}(\S.*)$", rows, re.MULTILINE) for _, rows in groups]
+
+    assert [group for group, _ in groups][::2] == ["Start experiments", "Look at experiments", "Share experiments"]
+    assert [name for name, _ in commands[0]] == ["run", "sweep", "submit"]
+    assert sorted(name for rows in commands for name, _ in rows) == program.list_commands(click.Context(program))
+    assert [summary for rows in commands for _, summary in rows if summary.endswith("...")] == []
+
+
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [("lst", "did you mean list?"), ("--verison", "'--version'"), ("--hlep", "'--help'"), ("--jsn", "'--json'")],
+)
+def test_an_unknown_word_is_told_with_the_nearest(repo: Path, word: str, nearest: str) -> None:
+    done = experimenter(word)
+
+    assert (done.returncode, nearest in done.stderr) == (2, True), done.stderr
+
+
 def test_version(repo: Path) -> None:
     from experimenter import __version__
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "--branch", metavar="NAME", help="Make a branch with one new commit of it instead, without switching to it."
 )
 def checkout_command(experiment: str, place: Path | None, branch: str | None) -> None:
-    """Check out the code of an experiment in a new linked work tree at DIR.
+    """Check out the code of an experiment in a new work tree at DIR.
 
     It is based on the same commit as then, the edits are uncommitted. 'git worktree remove --force DIR'
     removes it again.
@@ -95,7 +95,7 @@ def rm_command(experiments: tuple[str, ...], from_remote: bool, yes: bool, as_js
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array of what was, or would be, removed.")
 def prune_command(without_results: bool, older_than: str | None, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Remove the finished experiments that meet every criterion that is given.
+    """Remove the finished experiments that meet every criterion.
 
     Lists what would go and asks, as 'experimenter rm' does.
 

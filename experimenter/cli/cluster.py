@@ -48,7 +48,7 @@ def submit_command(
     command: tuple[str, ...], slurm_options: tuple[str, ...], requeue: bool, from_remote: str | None, wait: bool,
     **given: Any,
 ) -> int:  # fmt: skip
-    """Run COMMAND on a Slurm cluster and record it, with the code as it is now, as a git tag.
+    """Run COMMAND on a Slurm cluster and record it, as 'run' does.
 
     The code is stored now: edits made while the job waits do not reach it. The node makes a private
     work tree of it, as 'run --isolated' does. Prints the experiment's id; 'ps', 'logs -f', 'wait',

@@ -27,7 +27,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.command("completion")
 @click.argument("shell", metavar="|".join(_SHELLS), type=click.Choice(_SHELLS))
 def completion_command(shell: str) -> None:
-    """Print the script by which a shell completes commands, options, experiments and names.
+    """Print the script by which a shell completes what you type.
 
     Ids are shown, by zsh and fish, with the name and the start of their experiment.
 

@@ -55,7 +55,7 @@ def ps_command(as_json: bool) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on until the experiment has ended.")
 @click.option("--raw", is_flag=True, help="Print every byte, also what progress bars have drawn over.")
 def logs_command(experiment: str, follow: bool, raw: bool) -> None:
-    """Print the output of an experiment, while it runs or afterwards.
+    """Print the output of an experiment, also while it runs.
 
     Progress bars that draw over their line are shown in their last state. EXP is a tag, an id, the
     start of an id (4 or more digits), or a name; also one that failed, as long as its log is kept;

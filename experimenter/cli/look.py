@@ -113,7 +113,7 @@ def show_command(experiment: str, as_json: bool) -> None:
 @click.option("--stat", "is_stat", is_flag=True, help="Of the code show only how much changed in each file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
-    """Show what differs from experiment A to B: parameters, results and code.
+    """Show how experiments differ: parameters, results and code.
 
     Without B: what differs from the code of A to the work tree as it is now. A and B are tags, ids,
     starts of ids (4 or more digits), or names that only one bears.
@@ -147,7 +147,7 @@ def diff_command(a: str, b: str | None, is_stat: bool, as_json: bool) -> None:
 @click.argument("experiment", metavar="EXP", shell_complete=complete_experiment)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verify_command(experiment: str, as_json: bool) -> int:
-    """Check that the work tree now is exactly the code of an experiment.
+    """Check that the work tree now is an experiment's code.
 
     Exits with 0 if it is, else with 1 and the paths that differ; with 1, too, where the record names another
     code than the one that its tag is on.

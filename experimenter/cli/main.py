@@ -5,78 +5,20 @@ import gc
 import os
 import signal
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from experimenter import __version__, ahead
 from experimenter.cli.completion import ASKED, answer, complete_folder
+from experimenter.cli.verbs import Verbs
 from experimenter.errors import ExperimenterError, Interrupted
 
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-_COMMANDS = {
-    "_job": "experimenter.cli.cluster",
-    "checkout": "experimenter.cli.back",
-    "completion": "experimenter.cli.completion",
-    "diff": "experimenter.cli.look",
-    "list": "experimenter.cli.look",
-    "logs": "experimenter.cli.control",
-    "prune": "experimenter.cli.back",
-    "ps": "experimenter.cli.control",
-    "pull": "experimenter.cli.share",
-    "push": "experimenter.cli.share",
-    "rerun": "experimenter.cli.run",
-    "rm": "experimenter.cli.back",
-    "run": "experimenter.cli.run",
-    "show": "experimenter.cli.look",
-    "stop": "experimenter.cli.stop",
-    "submit": "experimenter.cli.cluster",
-    "sweep": "experimenter.cli.sweep",
-    "verify": "experimenter.cli.look",
-    "wait": "experimenter.cli.control",
-}
 _EXIT_OF_RUN = 125
 _EPIPE_STATUS = 141  # as a program that dies of SIGPIPE
 
 
-class _Commands(click.Group):
-    """Loads a command's module when the command is asked for; without a command, options are those of `list`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names of all commands but those of our own."""
-        return sorted(name for name in _COMMANDS if not name.startswith("_"))
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return a command by its name."""
-        if cmd_name not in _COMMANDS:
-            return None
-        found = getattr(import_module(_COMMANDS[cmd_name]), f"{cmd_name.lstrip('_')}_command")
-        assert isinstance(found, click.Command)
-        return found
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `list` in front of options that are not ours."""
-        place = 0
-        while place < len(args) and args[place].startswith("-C"):
-            place += 2 if args[place] == "-C" else 1
-        rest = args[place:]
-        is_option = rest and rest[0].startswith("-") and rest[0] not in ("--help", "-h", "--version")
-        if is_option or not (rest or ctx.resilient_parsing):  # a shell that asks wants to know what can follow
-            args = [*args[:place], "list", *rest]
-        return super().parse_args(ctx, args)
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
-        """Return the commands and options that begin like `incomplete`, those of `list` among them."""
-        listing = self.get_command(ctx, "list")
-        assert listing
-        found = [*super().shell_complete(ctx, incomplete), *listing.shell_complete(ctx, incomplete)]
-        return list({item.value: item for item in reversed(found)}.values())[::-1]
-
-
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "-C", "directories", metavar="DIR", multiple=True, shell_complete=complete_folder,
     help="Run as if started in DIR.",

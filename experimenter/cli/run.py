@@ -74,12 +74,13 @@ class CommandAtEnd(click.Command):
 @with_run_options
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file)
 def run_command(command: tuple[str, ...], isolated: bool, **given: Any) -> int:
-    """Run COMMAND and record it, with the code as it is now, as a git tag.
+    """Run COMMAND and record it with the code as it is now.
 
-    The tag is removed if the command fails or is interrupted. The command finds its parameters in
-    EXPERIMENTER_PARAM_<KEY>, EXPERIMENTER_PARAMS (JSON) and the file EXPERIMENTER_PARAMS_FILE. It
-    gives results by writing a JSON object to the file EXPERIMENTER_RESULTS_FILE or to that of
-    --results, or by printing lines such as: EXPERIMENTER_RESULTS {"accuracy": 0.93}
+    The record is a git tag, which is removed if the command fails or is interrupted. The command
+    finds its parameters in EXPERIMENTER_PARAM_<KEY>, EXPERIMENTER_PARAMS (JSON) and the file
+    EXPERIMENTER_PARAMS_FILE. It gives results by writing a JSON object to the file
+    EXPERIMENTER_RESULTS_FILE or to that of --results, or by printing lines such as:
+    EXPERIMENTER_RESULTS {"accuracy": 0.93}
 
     The exit status is the command's; 125 if experimenter itself failed, 126 if the command cannot
     be executed, 127 if it is not found.
@@ -118,9 +119,10 @@ class _Rerun(click.Command):
 @click.option("--here", is_flag=True, help="Run on the work tree as it is now instead of the recorded code.")
 @click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_file)
 def rerun_command(experiment: str, command: tuple[str, ...], here: bool, isolated: bool, **given: Any) -> int:
-    """Run an experiment again: the same command and parameters, in its directory, on its code.
+    """Run an experiment again, on its own code.
 
-    The code comes from the tag alone, in a private work tree. At the end the results stand side by side.
+    The command, its parameters and its directory are the same; the code comes from the tag alone, in a
+    private work tree. At the end the results stand side by side.
     A parameter that was kept secret has to be given again; COMMAND replaces the recorded one.
     --results is relative to the recorded directory. With -d 'experimenter diff' compares later.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Only say what would go, and how large it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def push_command(experiments: tuple[str, ...], name: str | None, dry_run: bool, as_json: bool) -> int:
-    """Send experiments to a remote repository, with the code that they ran on.
+    """Send experiments, with their code, to a remote repository.
 
     Without EXP: all finished ones that it lacks. The remote is that of --remote, else of 'git config
     experimenter.remote', else the branch's, else origin. Only tags exp_* travel. A finished record
@@ -56,9 +56,10 @@ def push_command(experiments: tuple[str, ...], name: str | None, dry_run: bool, 
 @click.option("--remote", "name", metavar="R", help="Where from: a remote, a path or a URL.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def pull_command(name: str | None, as_json: bool) -> int:
-    """Collect the experiments of a remote repository that are not here, with the code that they ran on.
+    """Collect the experiments that a remote repository has.
 
-    The remote is found as by 'experimenter push'. A finished record replaces an unfinished one here;
+    Those that are not here come with the code that they ran on. The remote is found as by
+    'experimenter push'. A finished record replaces an unfinished one here;
     of two different finished ones both stay, and the tag is named as a conflict (exit 1).
 
     \b

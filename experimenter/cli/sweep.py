@@ -72,8 +72,9 @@ def sweep_command(
     yes: bool,
     **given: Any,
 ) -> int:
-    """Run COMMAND with each combination of parameters, as an experiment each, on the code as it is now.
+    """Run COMMAND with each combination of parameters.
 
+    Each is an experiment of its own, on the code as it is now.
     The values of a parameter are a,b,c or choice(a,b), range(stop) or range(start,stop[,step]). One
     that has a comma in it stands in quotes or brackets. The first parameter changes most slowly.
 
