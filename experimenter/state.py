@@ -15,6 +15,7 @@ from typing import Any, Self
 from experimenter import aside, names
 from experimenter.errors import StateUnwritable
 from experimenter.fields import BadField, Fields
+from experimenter.ownership import STATE, way_out
 from experimenter.plumbing import Repo
 from experimenter.text import visible
 
@@ -34,7 +35,7 @@ class StateFolder:
     @classmethod
     def of(cls, repo: Repo) -> Self:
         """Return the state folder of a repository, shared by its linked work trees."""
-        return cls(repo.common_dir / "experimenter")
+        return cls(repo.common_dir / STATE)
 
     @property
     def runs(self) -> Path:
@@ -157,10 +158,10 @@ class StateFolder:
 
     def drop_strays(self) -> None:
         """Delete what an older version wrote among the logs, to be renamed, when it was killed."""
-        for path in self.logs.glob("*.tmp"):
-            places = [self.runs / path.stem, self.sweeps / path.stem, self.jobs / path.stem]
-            if not any(place.exists() for place in places):  # else it may still be at it
-                with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # another user's
+            for path in self.logs.glob("*.tmp"):
+                places = [self.runs / path.stem, self.sweeps / path.stem, self.jobs / path.stem]
+                if not any(place.exists() for place in places):  # else it may still be at it
                     path.unlink()
 
 
@@ -276,5 +277,5 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        shown = visible(str(error.filename or path))
-        raise StateUnwritable(f"cannot write {shown}: {error.strerror}; free or unlock it and try again") from error
+        place = Path(os.fsdecode(error.filename or path))
+        raise StateUnwritable(f"cannot write {visible(str(place))}: {visible(way_out(error, place))}") from error

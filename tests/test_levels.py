@@ -16,6 +16,7 @@ LEVELS = [
         "limits",
         "markers",
         "names",
+        "ownership",
         "patterns",
         "plumbing",
         "process",

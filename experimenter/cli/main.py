@@ -90,13 +90,24 @@ def show_error(error: click.ClickException | ExperimenterError | OSError) -> int
         status, message, details = error.exit_status, error.message, error.details
     else:
         status = 1
-        message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        message = f"{error.filename}: {_reason(error)}" if error.filename else str(error.strerror or error)
     if os.environ.get("EXPERIMENTER_DEBUG") == "1":
         import traceback
 
         traceback.print_exception(error)
     _say("\n".join([f"Error: {visible(message)}", *(f"  {visible(detail)}" for detail in details)]))
     return status
+
+
+def _reason(error: OSError) -> str:
+    """Return what the system says of a file; of one in a state folder that is another user's, whose it is."""
+    from pathlib import Path
+
+    from experimenter.ownership import STATE, way_out
+
+    path = Path(os.fsdecode(error.filename))
+    is_ours = STATE in path.parts and isinstance(error, PermissionError)
+    return way_out(error, path) if is_ours else str(error.strerror)
 
 
 def _say(text: str) -> None:
