@@ -214,6 +214,15 @@ def start_again(job: str) -> None:
 
 
 class TestSubmit:
+    def test_a_program_outside_the_repository_is_warned_of_once(self, repo: Path, tmp_path: Path) -> None:
+        (tmp_path / "other.py").write_text("")
+        command = ("python", "../other.py")
+        sweep = experimenter("sweep", "--engine", "slurm", "-p", "seed=1,2", "--wait", "--", *command)
+        single = experimenter("submit", "--wait", "--", *command)
+
+        for done in (single, sweep):
+            assert done.stderr.count("../other.py lies outside the repository; its code is not in the tag") == 1
+
     def test_the_job_runs_the_code_as_it_was_when_it_was_submitted(self, repo: Path, tmp_path: Path) -> None:
         Path("code.txt").write_text("submitted\n")
         with busy():
