@@ -17,8 +17,15 @@ def name() -> str:
 def make_unborn(parent: Path) -> Path:
     """Return a new folder that is to be renamed when all is in it; `given_up` finds it should we be killed."""
     unborn = parent / name()
-    unborn.mkdir()
+    make_own(unborn)
     return unborn
+
+
+def make_own(folder: Path) -> None:
+    """Make a folder, if it is not there, that we alone may use, whatever the umask takes from us."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_mode & 0o777 != 0o700:
+        folder.chmod(0o700)
 
 
 def given_up(parent: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experimenter import names
+from experimenter import aside, names
 from experimenter.fields import BadField, Fields
 from experimenter.process import Identity, host
 from experimenter.state import StateFolder, remove_tree, translated, write_json
@@ -95,7 +95,9 @@ def create(state: StateFolder, id_: str, tags: Sequence[str], **spec: Any) -> Pa
     folder = state.jobs / id_
     with translated(folder):
         state.make()
-        folder.mkdir(parents=True)
+        aside.make_own(state.jobs)
+        folder.mkdir()
+        aside.make_own(folder)
         ourselves = Identity.of(os.getpid())
         submitter = {"host": host(), "pid": ourselves.pid, "start_time": ourselves.start_time}
         for tag in tags:

@@ -1,5 +1,6 @@
 """Whose a file is: what is to be done where another user, often root, has made a folder of ours."""
 
+import errno
 import os
 import pwd
 from pathlib import Path
@@ -17,6 +18,8 @@ def way_out(error: OSError, path: Path) -> str:
         return (
             f"it belongs to {_name(owner)}, as after a run by sudo; take it: sudo chown -R {mine} {quote(str(place))}"
         )
+    if error.errno == errno.EFBIG:
+        return f"{error.strerror}; raise the limit of the shell and try again: ulimit -f unlimited"
     return f"{error.strerror}; free or unlock it and try again"
 
 

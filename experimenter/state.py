@@ -113,11 +113,8 @@ class StateFolder:
 
     def make(self) -> None:
         """Make the folders, for nobody but us."""
-        self.path.mkdir(exist_ok=True)
-        if self.path.stat().st_mode & 0o777 != 0o700:
-            self.path.chmod(0o700)
-        for folder in (self.runs, self.logs):
-            folder.mkdir(exist_ok=True)
+        for folder in (self.path, self.runs, self.logs):
+            aside.make_own(folder)
 
     def remove(self, folder: Path) -> None:
         """Take a folder out of sight in one step, then remove it; others may still write into it."""

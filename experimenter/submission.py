@@ -1,6 +1,7 @@
 """The story of a submission: the code state is stored, experiments are queued on it, and Slurm gets a job for them."""
 
 import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from experimenter.state import StateFolder, remove_tree
 from experimenter.storable import REDACTED, dumps, redacted, redacted_command, without_credentials
 from experimenter.store import Experiment
 from experimenter.text import from_native
+
+_log = logging.getLogger("experimenter")
 
 REMOTE = "EXPERIMENTER_JOB_REMOTE"  # in the environment of a job: a URL may hold a password
 
@@ -128,6 +131,8 @@ def submit(
                 words += ["--from-remote", tags[0], *(["--keep"] if options.keep else [])] if remote else [str(folder)]
                 job_id = _hand_over(folder, words, tags, asked, name=reserved.sweep or tags[0], remote=remote)
                 jobs.save_job_id(folder, job_id, slurm.cluster())
+            if not reserved.sweep:
+                _log.info("submitted as the job %s", job_id)
     except BaseException:
         if job_id:
             slurm.cancel([job_id])

@@ -75,7 +75,7 @@ def join(repo: Repo, worker: Worker, unborn: Path) -> int:
     """Work on a sweep from now on, in the folder that `begin` gave; return from where on `fates` concern us."""
     state = worker.state
     with _locked(state), translated(state.sweeps):
-        worker.folder.parent.mkdir(exist_ok=True)
+        aside.make_own(worker.folder.parent)
         if not any(one.sweep == worker.sweep for one in workers(repo)):
             (worker.folder.parent / _STOPPED).unlink(missing_ok=True)
         if not jobs.cells(state, worker.sweep):  # else somebody may wait for what was submitted
@@ -277,7 +277,7 @@ def _listed(folder: Path) -> list[Path]:
 
 def _make(state: StateFolder) -> None:
     state.make()
-    state.sweeps.mkdir(exist_ok=True)
+    aside.make_own(state.sweeps)
 
 
 def _remove(state: StateFolder, folder: Path) -> None:

@@ -274,6 +274,14 @@ class TestSubmit:
         assert (waiting.returncode, experimenter("wait", id_).returncode) == (-signum, 0)
         assert record()["status"] == "completed"
 
+    def test_the_job_is_told_beside_the_id(self, tmp_path: Path) -> None:
+        waits = f"until test -e {tmp_path}/go; do sleep 0.1; done"
+        done = experimenter("submit", "--", "sh", "-c", waits)
+        job = job_id(done.stdout.strip())
+        (tmp_path / "go").touch()
+
+        assert done.stderr == f"Note: submitted as the job {job}\n"
+
     def test_a_command_that_dies_of_a_signal_has_failed(self, repo: Path) -> None:
         done = experimenter("submit", "--keep", "--wait", "--", "sh", "-c", "kill -9 $$")
 

@@ -75,6 +75,26 @@ def test_a_read_only_repository(small_disk: Path) -> None:
     assert experimenter("list", cwd=small_disk).returncode == 0
 
 
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_a_limit_of_file_sizes(repo: Path, blocks: int) -> None:
+    limited = f"ulimit -f {blocks}; exec {EXPERIMENTER} run -- true"
+    done = subprocess.run(["sh", "-c", limited], capture_output=True, text=True)
+
+    assert "File too large; raise the limit of the shell and try again: ulimit -f" in complaint(done, 125)
+    nothing_left(repo)
+    assert experimenter("run", "--", "true").returncode == 0
+
+
+def test_a_umask_that_takes_all_costs_later_runs_nothing(repo: Path) -> None:
+    subprocess.run(["sh", "-c", f"umask 777; exec {EXPERIMENTER} run -- true"], capture_output=True)
+    state = repo / ".git/experimenter"
+
+    assert {path.name: path.stat().st_mode & 0o777 for path in (state, state / "runs", state / "logs")} == {
+        "experimenter": 0o700, "runs": 0o700, "logs": 0o700,
+    }  # fmt: skip
+    assert list((state / "runs").iterdir()) == []
+
+
 @pytest.mark.parametrize("free_kib", [0, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64])
 def test_a_full_disk_at_the_start(small_disk: Path, free_kib: int) -> None:
     (small_disk / "notes.txt").write_text("new\n" * 2000)
