@@ -75,7 +75,8 @@ def warn(repo: Repo, *experiments: Experiment) -> bool:
 def _claims(experiment: Experiment) -> Mapping[str, Any]:
     """Return what a record says of its code that git knows better; an older or foreign one may say nothing."""
     code = experiment.record.get("code", {})
-    return {key: code[key] for key in ("commit", "tree") if key in code}
+    said = {key: experiment.claims.get(f"code.{key}", code.get(key)) for key in ("commit", "tree")}
+    return {key: claim for key, claim in said.items() if claim is not None}
 
 
 def _contradictions(experiment: Experiment, code: Code) -> dict[str, tuple[Any, str]]:
