@@ -14,7 +14,8 @@ from experimenter.fields import Fields
 from experimenter.patterns import declaration, patterns_for
 from experimenter.plumbing import Repo
 from experimenter.snapshot import CodeState
-from experimenter.state import StateFolder, translated, write_json
+from experimenter.state import StateFolder, translated
+from experimenter.storable import dumps
 from experimenter.text import counted
 
 _log = logging.getLogger("experimenter")
@@ -115,7 +116,8 @@ class Remembered:
         try:
             with translated(self.file):
                 self.file.parent.mkdir(exist_ok=True)
-                write_json(self.file, {"tree": tree, "origin": origin}, is_durable=False)
+                # In place: one that is read by halves is as good as none, and a kill leaves nothing beside it.
+                self.file.write_text(dumps({"tree": tree, "origin": origin}), encoding="utf-8")
         except StateUnwritable:  # then the next experiment has nothing to say of this one
             pass
 
