@@ -2,15 +2,15 @@
 
 import errno
 import os
-import pwd
 from pathlib import Path
-from shlex import quote
 
 STATE = "experimenter"  # the name of the state folder in a git directory
 
 
 def way_out(error: OSError, path: Path) -> str:
     """Return why something in the state folder cannot be had, and what to do about it."""
+    from shlex import quote  # which few commands need
+
     if isinstance(error, PermissionError) and (owner := _other_owner(path)) is not None:
         state = next((one for one in (path, *path.parents) if one.name == STATE), path)
         place = state.parent if _owner(state.parent) == os.geteuid() else state  # where objects may be theirs, too
@@ -37,6 +37,8 @@ def _owner(path: Path) -> int | None:
 
 
 def _name(uid: int) -> str:
+    import pwd
+
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:  # as in a container

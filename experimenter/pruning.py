@@ -4,7 +4,6 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from shlex import quote
 
 from experimenter.text import visible
 
@@ -15,9 +14,11 @@ _REMOTE = re.compile(r"remote\.(?P<name>.*)\.url", re.DOTALL)
 
 def warn(config: Mapping[str, Sequence[str]]) -> None:
     """Warn, once in this process, where settings do so, with the line that changes each; `config` is that of git."""
-    lines = [f"git config {several}{quote(key)} false" for key, several in _harmful(config)]
-    if lines:
-        _warn("\n  ".join(visible(line) for line in lines))
+    if found := list(_harmful(config)):
+        from shlex import quote  # which few need
+
+        lines = [f"git config {several}{quote(key)} false" for key, several in found]
+        _warn("\n  ".join(map(visible, lines)))
 
 
 @cache
