@@ -1,6 +1,7 @@
 """Programs that need a terminal, in a run as without one: pagers, editors, debuggers, shells with jobs."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import EXPERIMENTER, Terminal, experimenter, fill, record, resize, sh, tags, until
+from conftest import EXPERIMENTER, Terminal, experimenter, fill, pid_file, record, resize, sh, tags, until
 
 StartTerminal = Callable[..., Terminal]
 _LFLAG = 3
@@ -262,3 +263,14 @@ def test_streams_that_are_no_terminal_pass_through(repo: Path, terminal: StartTe
     screen.expect("got piped")
 
     assert screen.end() == 0
+
+
+def test_a_leader_that_is_killed_takes_the_command_along(repo: Path, terminal: StartTerminal) -> None:
+    """The terminal of the command hangs up, and its end is known all the same."""
+    screen = in_run(terminal, "sh", "-c", "echo ready; exec sleep 1000")
+    screen.expect("ready")
+    (running,) = json.loads(experimenter("ps", "--json").stdout)
+    os.kill(pid_file(running["id"])["leader_pid"], signal.SIGKILL)
+
+    assert os.waitstatus_to_exitcode(screen.end()) == 128 + signal.SIGHUP
+    assert (tags(), is_cooked(screen)) == ([], True)

@@ -9,6 +9,7 @@ import json
 import os
 import select
 import signal
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,14 @@ class SessionChild:
                     self.ending = ending_of_command(os.waitstatus_to_exitcode(status), usage)
                 elif pid == self.leader.pid:
                     self.read_reports()
+                    self._outlive_leader()
         return self.ending is not None
+
+    def _outlive_leader(self) -> None:
+        """End a command whose leader was killed, where it does not come to us (adopt_orphans)."""
+        if self.ending is None and sys.platform != "linux":
+            self.identity.send(signal.SIGKILL)
+            self.ending = Ending(exit_code=128 + signal.SIGKILL, cpu_s=0, max_rss_bytes=0, signum=signal.SIGKILL)
 
     def take_stop(self) -> int | None:
         """Return, once, the signal by which the command was stopped."""
