@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,8 @@ RESULTS_FILE = "EXPERIMENTER_RESULTS_FILE"
 SWEEP = "EXPERIMENTER_SWEEP"
 _ALL = {TAG, ID, NAME, COMMIT, PARAMS, PARAMS_FILE, RESULTS_FILE, SWEEP}
 _PARAM = "EXPERIMENTER_PARAM_"
-_named: list[str] = []  # what TAG held at first, then what `enter` put there in its place
+# What TAG held at first, then what `enter` put there in its place, with the thread that is in it.
+_named: list[tuple[int, str]] = []
 
 _LARGEST_VARIABLE_BYTES = 100 * 1024  # Linux allows 128 KiB for one (MAX_ARG_STRLEN, execve(2))
 _LARGEST_VARIABLES_BYTES = 512 * 1024  # of all together; the limit is a quarter of the stack's, 2 MiB as a rule
@@ -30,21 +32,27 @@ def without_ours(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def enter(tag: str) -> None:
-    """Name an experiment that this process is, to what it starts from now on: that is part of it."""
+    """Name an experiment that this thread is, to what it starts from now on: that is part of it."""
     if not _named:
-        _named.append(os.environ.get(TAG, ""))
-    _named.append(tag)
+        _named.append((0, os.environ.get(TAG, "")))
+    _named.append((threading.get_ident(), tag))
     os.environ[TAG] = tag
 
 
 def leave(tag: str) -> None:
     """Take that back: one that is still open, or the run that we are in ourselves, has its place again."""
-    _named.remove(tag)
-    os.environ[TAG] = _named[-1]
-    if not _named[-1]:
+    _named[:] = [one for one in _named if one[1] != tag]
+    os.environ[TAG] = _named[-1][1]
+    if not _named[-1][1]:
         del os.environ[TAG]
     if len(_named) == 1:
         _named.clear()
+
+
+def outer_tag() -> str:
+    """Return the tag of what we are in: the block that this thread is in, else the run; empty outside of both."""
+    ours = (0, threading.get_ident())
+    return next((tag for thread, tag in reversed(_named) if thread in ours), os.environ.get(TAG, ""))
 
 
 def of_parameters(parameters: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:

@@ -273,7 +273,7 @@ def _close(live: Live, status: str) -> None:
 
 def _outer_tag() -> str | None:
     """Return the tag of the run that we are in, from its command's environment."""
-    tag = os.environ.get(environment.TAG, "")
+    tag = environment.outer_tag()
     return tag if names.is_tag(tag) else None
 
 

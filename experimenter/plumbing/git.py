@@ -243,7 +243,7 @@ def start(
 def _gitpython() -> Any:
     """Return GitPython's way to run git, imported when git is first needed: that takes 50 ms."""
     try:
-        from git.cmd import Git
+        from git import Git  # not of git.cmd: another thread may be at the rest of the package
     except ModuleNotFoundError:
         raise
     except ImportError as error:  # GitPython starts git when it is imported
