@@ -39,8 +39,8 @@ class Fields:
         """Return a field as a method reads it; nothing if it is missing or null."""
         return read(key) if self.has(key) else None
 
-    def text(self, key: str, *, is_right: Callable[[str], object] = bool) -> str:
-        """Return a text for which `is_right` holds; if nothing else is asked, one that is not empty."""
+    def text(self, key: str, *, is_right: Callable[[str], object] = lambda _: True) -> str:
+        """Return a text, which may be empty, and for which `is_right` holds."""
         return self._checked(key, str, is_right)
 
     def texts(self, key: str) -> list[str]:

@@ -128,7 +128,7 @@ def _is_spec(fields: Fields) -> bool:
         tags = fields.items("tags", lambda one: isinstance(one, str) and names.is_tag(one))
         if fields.has("submitter"):
             who = fields.inner("submitter")
-            who.text("host"), who.pid("pid"), who.number("start_time")
+            who.text("host", is_right=bool), who.pid("pid"), who.number("start_time")
         for key in ("sweep", "remote", "push_to"):
             fields.maybe(fields.text, key)
         for key in ("top", "results_file"):

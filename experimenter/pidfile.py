@@ -65,7 +65,7 @@ class PidFile:
     def _of(cls, fields: Fields) -> Self:
         return cls(
             tag=fields.text("tag", is_right=names.is_tag),
-            host=fields.text("host"),
+            host=fields.text("host", is_right=bool),
             boot_id=fields.text("boot_id"),
             pid_namespace=fields.maybe(fields.text, "pid_namespace") or "",
             wrapper=_process(fields, "wrapper_"),

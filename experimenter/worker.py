@@ -97,7 +97,7 @@ class Worker:
     @classmethod
     def _of(cls, fields: Fields, **place: Any) -> Self:
         return cls(
-            host=fields.text("host"),
+            host=fields.text("host", is_right=bool),
             boot_id=fields.text("boot_id"),
             process=Identity(pid=fields.pid("pid"), start_time=fields.number("start_time")),
             words=fields.texts("command"),

@@ -12,7 +12,7 @@ from experimenter.bounds import crossed
 from experimenter.codestate import Code
 from experimenter.errors import BadSetting, CannotRerun
 from experimenter.plumbing import Repo
-from experimenter.state import remove_tree
+from experimenter.state import StateFolder, locked, remove_tree, translated
 from experimenter.text import visible
 
 _log = logging.getLogger("experimenter")
@@ -90,7 +90,11 @@ def check_out(repo: Repo, code: Code, place: Path, *, branch: str) -> None:
     Without a base HEAD is on a new `branch`, to be born with its first commit. Raises ExperimenterError, with nothing
     left of it.
     """
-    linked.register(repo, code, place)
+    state = StateFolder.of(repo)
+    with translated(state.path):
+        state.make()
+    with locked(state.path / "checkout.lock"):  # git takes two at once into one folder, and both lose it
+        linked.register(repo, code, place)
     try:
         lasting = linked.filled(place, code, branch=branch)
         if lasting.git("config", "--type=bool", "--get", "extensions.worktreeConfig", expected=(0, 1)) == b"true\n":

@@ -3,14 +3,19 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import experimenter, sh, tags
+from experimenter import jobs
 from experimenter.fields import BadField, Fields
 from experimenter.names import id_of
+from experimenter.pidfile import PidFile
+from experimenter.plumbing import find_repo
+from experimenter.state import StateFolder
 
 STATE = Path(".git/experimenter")
 TAG = "exp_lost_20260101T000000.000001Z"
@@ -143,3 +148,20 @@ class TestAside:
         (STATE / "runs/.new-what-is-this").mkdir()
 
         assert [experimenter(word).returncode for word in ("ps", "list")] == [0, 0]
+
+
+def test_a_pid_file_is_read_as_it_was_written_where_there_are_no_pid_namespaces(tmp_path: Path) -> None:
+    file = replace(PidFile.of_ourselves(TAG, ["x"], keep=True, grace_s=2.5), pid_namespace="")
+    place = tmp_path / id_of(TAG) / "pid.json"
+    place.parent.mkdir()
+    place.write_text(json.dumps(file.to_json()))
+
+    assert PidFile.read(place) == file
+
+
+def test_a_submission_is_read_as_it_was_written_with_a_push_to_the_default_remote(repo: Path) -> None:
+    folder = jobs.create(StateFolder.of(find_repo(repo)), "1", [TAG], push_to="", remote=None, keep=False, grace_s=10.0)
+    jobs.save_job_id(folder, "5", "")
+
+    assert jobs.spec(folder)["push_to"] == ""
+    assert [job.job_id for job in jobs.alive(StateFolder.of(find_repo(repo)))] == ["5"]
