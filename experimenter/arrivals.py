@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from experimenter.aside import make_own
 from experimenter.errors import FilesRefused, GitFailed, StateUnwritable
 from experimenter.fields import Fields
 from experimenter.patterns import declaration, patterns_for
@@ -115,7 +116,7 @@ class Remembered:
     def _save(self, tree: str, origin: str) -> None:
         try:
             with translated(self.file):
-                self.file.parent.mkdir(exist_ok=True)
+                make_own(self.file.parent)
                 # In place: one that is read by halves is as good as none, and a kill leaves nothing beside it.
                 self.file.write_text(dumps({"tree": tree, "origin": origin}), encoding="utf-8")
         except StateUnwritable:  # then the next experiment has nothing to say of this one

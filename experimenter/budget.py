@@ -41,6 +41,8 @@ def check(repo: Repo, sizes: Sizes, limits: Limits) -> None:
 def _new_ones(repo: Repo, paths: Sequence[bytes]) -> list[bytes]:
     """Return those of some files whose content, as git would store it, is not among the repository's objects."""
     paths = [path for path in paths if lstat(repo, path)]  # the others have gone meanwhile
+    if not paths:
+        return []
     lines = [quoted(path).encode() if _ODD.search(path) else path for path in paths]
     names = repo.git("hash-object", "--stdin-paths", stdin=b"\n".join(lines) + b"\n")
     answers = repo.git("cat-file", "--batch-check", stdin=names).split(b"\n")

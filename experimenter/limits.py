@@ -30,28 +30,25 @@ class Limits:
 
     def check(self, files: Iterable[tuple[bytes, int]]) -> None:
         """Raise FilesRefused, with the list and the ways out, if a file, given as path and size in bytes, is beyond."""
-        large: list[str] = []
-        secret: list[str] = []
-        paths: list[bytes] = []
+        large, secret = dict[bytes, str](), dict[bytes, str]()
         for path, size_bytes in files:
-            shown = visible(from_bytes(path))
             if size_bytes > self.max_file_size_bytes:
-                large.append(f"{shown} ({readable_size(size_bytes)})")
+                large[path] = readable_size(size_bytes)
             if not self.allow_secrets and _looks_secret(path):
-                secret.append(f"{shown} (looks secret)")
-            if len(large) + len(secret) > len(paths):
-                paths.append(path)
-        if large or secret:
-            raise FilesRefused(_ways_out(large, secret), details=large + secret, paths=paths)
+                secret[path] = "looks secret"
+        if refused := list(dict.fromkeys([*large, *secret])):
+            reasons = [", ".join(found[path] for found in (large, secret) if path in found) for path in refused]
+            details = [f"{visible(from_bytes(path))} ({why})" for path, why in zip(refused, reasons, strict=True)]
+            ways = _ways_out(len(refused), large=bool(large), secret=bool(secret))
+            raise FilesRefused(ways, details=details, paths=refused)
 
 
-def _ways_out(large: list[str], secret: list[str]) -> str:
+def _ways_out(count: int, *, large: bool, secret: bool) -> str:
     ways = ["add them to .gitignore", "git add them"]
     if large:
         ways.append("raise --max-file-size or git config experimenter.maxFileSize")
     if secret:
         ways.append("give --allow-secrets")
-    count = len(large) + len(secret)
     files = "1 untracked file is" if count == 1 else f"{count} untracked files are"
     kind = " or ".join(word for word, found in (("too large", large), ("too secret", secret)) if found)
     return f"{files} {kind} to be stored; {', or '.join(ways)}"

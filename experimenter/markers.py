@@ -30,7 +30,7 @@ class MarkerLines:
         self.found: list[bytes] = []
         self.missed = 0
         self.first_missed = b""
-        self._start = b""  # of the current line, where `_rest` does not hold all of it: then something can be seen
+        self._start = b""  # of the current line: what can be seen of it that `_rest` does not hold
         self._rest = b""  # of the output so far: the current line, or its end
         self._open: bytearray | None = None  # what follows a marker in a line that has not ended yet
 
@@ -64,6 +64,11 @@ class MarkerLines:
                     return
                 self.found.append(_SEQUENCE.sub(b"", text[behind : end.start()]))
                 behind = end.start()
+            elif not text[behind:].strip(b" "):  # what tells results from other text is still to come
+                done = place
+                break
+            else:
+                self._miss(text, place)
             done, place = behind, text.find(MARKER, behind)
         self._keep(text, done)
 
@@ -74,17 +79,21 @@ class MarkerLines:
         self._start, self._rest, self._open = b"", b"", None
 
     def _is_at_start(self, text: bytes, place: int) -> bool:
-        """Say whether nothing can be seen in front of a marker in its line; else note that it was missed."""
-        begin = _line_start(text, place)
-        before = (self._start if begin == 0 else b"") + text[begin:place]
-        if len(before) <= _LONGEST_UNSEEN and not _seen(before):
-            return True
-        if text[place + len(MARKER) :].lstrip(b" ")[:1] in (b"{", b""):
+        """Say whether nothing can be seen in front of a marker in its line."""
+        before = self._before(text, place)
+        return len(before) <= _LONGEST_UNSEEN and not _seen(before)
+
+    def _miss(self, text: bytes, place: int) -> None:
+        """Note a marker with results that does not stand at the start of its line."""
+        if text[place + len(MARKER) :].lstrip(b" ").startswith(b"{"):
             self.missed += 1
-            self.first_missed = (
-                self.first_missed or _seen(before[: 2 * _QUOTED] + text[place : place + _QUOTED])[:_QUOTED]
-            )
-        return False
+            start = self._before(text, place)[: 2 * _QUOTED] + text[place : place + _QUOTED]
+            self.first_missed = self.first_missed or _seen(start)[:_QUOTED]
+
+    def _before(self, text: bytes, place: int) -> bytes:
+        """Return what stands in front of a place in its line, as far as it is known."""
+        begin = _line_start(text, place)
+        return (self._start if begin == 0 else b"") + text[begin:place]
 
     @property
     def warning(self) -> str:
@@ -101,13 +110,12 @@ class MarkerLines:
     def _keep(self, text: bytes, done: int) -> None:
         """Keep of the output what the next piece has to be read with; up to `done` no more is to be found."""
         begin = _line_start(text, len(text))
+        kept_from = max(begin, done)
+        if len(text) - kept_from > _LONGEST_UNSEEN:
+            kept_from = len(text) + 1 - len(MARKER)
         start = self._start if begin == 0 else b""
-        line = text[max(begin, done) :]
-        if len(line) > _LONGEST_UNSEEN:
-            line = line[1 - len(MARKER) :]
-        is_whole = len(line) == len(text) - begin
-        self._start = start if is_whole else start or text[begin : begin + 2 * _QUOTED]
-        self._rest = line
+        self._start = start or _seen(text[begin:kept_from])[:_QUOTED]
+        self._rest = text[kept_from:]
 
 
 def _line_start(text: bytes, place: int) -> int:

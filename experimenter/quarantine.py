@@ -21,7 +21,8 @@ _LAST = (".idx", ".rev", ".bitmap", ".mtimes")  # by which git finds a pack, who
 def quarantined(repo: Repo, place: Path) -> Iterator[Repo]:
     """Give the repository with new objects put aside in a new folder; move them in when the body has ended well.
 
-    Whatever fails, nothing of them stays. Raises StateUnwritable. Whoever is killed leaves the folder behind.
+    Whatever fails, nothing of them stays but what was whole and moved in already, for git-gc(1). Raises
+    StateUnwritable. A process that is killed leaves the folder behind.
     """
     try:
         with translated(place):

@@ -185,7 +185,7 @@ def _output(
     if is_in_background:
         return Straight(log)
     if OwnTerminal.is_possible():
-        return OwnTerminal(log, on_output=lines.feed, on_key=signals.typed)
+        return OwnTerminal(log, on_output=lines.feed, on_key=signals.typed, on_going_on=signals.forget_typed)
     return Relay(log, on_stdout=lines.feed)
 
 

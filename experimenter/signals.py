@@ -34,6 +34,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.received: list[int] = []
+        self._typed: list[int] = []
         self._child: AnyChild | None = None
         self._tree: Tree | None = None
         self._is_starting = False
@@ -85,12 +86,19 @@ class Signals:
         """
         is_second = signum == signal.SIGINT and self.interrupted
         self.received.append(signum)
+        self._typed.append(signum)
         ours = signal.signal(signum, signal.SIG_IGN)
         os.killpg(0, signum)
         signal.signal(signum, ours)
         self._witness.saw(signum)
         if is_second:
             self.kill_tree()
+
+    def forget_typed(self) -> None:
+        """Forget what was typed so far: the command, such as an interpreter at its prompt, has gone on after it."""
+        for signum in self._typed:
+            self.received.remove(signum)
+        self._typed.clear()
 
     def kill_tree(self) -> None:
         """Kill the command and all that it has started."""

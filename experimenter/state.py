@@ -274,5 +274,5 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = Path(os.fsdecode(error.filename or path))
+        place = Path(os.fsdecode(error.filename2 or error.filename or path))
         raise StateUnwritable(f"cannot write {visible(str(place))}: {visible(way_out(error, place))}") from error

@@ -1,6 +1,7 @@
 """A terminal of its own for the command, between it and the user's: what it shows and what is typed passes through."""
 
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -17,6 +18,8 @@ _CHUNK_BYTES = 64 * 1024
 _MOST_AT_ONCE = 16  # pieces of output, of which a terminal holds 4 KiB, between looks at what is typed
 _LOOK_AGAIN_S = 0.2  # whether we have come to the foreground, where we are not
 _CC, _LFLAG = 6, 3  # places in what termios.tcgetattr returns
+# The kqueue of macOS does not take each terminal.
+_Selector = selectors.SelectSelector if sys.platform == "darwin" else selectors.DefaultSelector
 _DISABLED = b"\0" if sys.platform == "linux" else b"\xff"  # _POSIX_VDISABLE: no key
 _KEYS = {termios.VINTR: signal.SIGINT, termios.VQUIT: signal.SIGQUIT}
 
@@ -26,16 +29,20 @@ class OwnTerminal:
 
     It is used as Relay is, where `is_possible`. The user's terminal is raw meanwhile: what is typed means to the
     command's terminal what it means there. `on_key` is told of a signal that a key has sent to the command itself, as
-    we would have got it, too; keys that a program reads by itself, as an editor or a shell at its prompt, are its own.
+    we would have got it, too; keys that a program reads by itself, as an editor or a shell at its prompt, are its own,
+    and `on_going_on` is told that the program has not ended of an earlier one.
     When the command is suspended (Ctrl-Z), we are, until the shell lets us go on.
     """
 
     failures: Sequence[OSError] = ()
 
-    def __init__(self, log: Log, *, on_output: Observer, on_key: Callable[[int], None]) -> None:
+    def __init__(
+        self, log: Log, *, on_output: Observer, on_key: Callable[[int], None], on_going_on: Callable[[], None]
+    ) -> None:
         self._log = log
         self._on_output = on_output
         self._on_key = on_key
+        self._on_going_on = on_going_on
         self._child: SessionChild | None = None
         self._heeded: tuple[bool, ...] = ()
         self._typed = b""  # and not yet taken by the command's terminal
@@ -89,10 +96,12 @@ class OwnTerminal:
         assert self._child
         child, channel = self._child, self._channel
         channel.close_command_end()
-        with selectors.DefaultSelector() as self._selector:
+        with _Selector() as self._selector:
             self._heed(wake_fd, selectors.EVENT_READ, lambda: os.read(wake_fd, 4096))
             self._heed(child.reports, selectors.EVENT_READ, self._read_reports)
             while not is_over():
+                if child.take_stop() == signal.SIGTSTP:
+                    self._suspend()
                 self._look_at_the_foreground()
                 self._heed_streams()
                 for key, _ in self._selector.select(self._pause_s(pause_s())):
@@ -129,20 +138,21 @@ class OwnTerminal:
 
     def _pause_s(self, pause_s: float | None) -> float | None:
         """Return how long to wait at most: where the shell has the terminal, nothing wakes us when it gives it back."""
-        if self._is_ours or self._has_hung_up:
+        assert self._child
+        if self._is_ours or self._has_hung_up or self._child.ending:
             return pause_s
         return _LOOK_AGAIN_S if pause_s is None else min(pause_s, _LOOK_AGAIN_S)
 
     def _read_reports(self) -> None:
-        """See what has become of the command; go to sleep with it when the terminal has suspended it."""
+        """See what has become of the command."""
         assert self._child
         if not self._child.read_reports():
             self._selector.unregister(self._child.reports)
-        if self._child.take_stop() == signal.SIGTSTP:
-            self._suspend()
 
     def _pass(self) -> None:
         """Pass on what the command shows, and what was typed."""
+        if self._channel.source < 0:
+            return
         if self._typed:
             self._type()
         try:
@@ -155,8 +165,12 @@ class OwnTerminal:
 
     def _listen(self) -> None:
         """Take what was typed."""
+        if self._channel.source < 0:  # it has just hung up
+            return
         try:
             typed = os.read(self._users, _CHUNK_BYTES)
+        except BlockingIOError:  # a program that shares the terminal with us made it non-blocking
+            return
         except OSError:
             typed = b""
         if not typed:  # the terminal has been closed
@@ -180,13 +194,16 @@ class OwnTerminal:
         """Tell of the keys by which the command's terminal sends it a signal.
 
         In a line that the terminal edits they are for the whole run; where a program reads keys one by one, as an
-        editor or the prompt of a shell does, they are for it, unless it ends of them.
+        editor or the prompt of a shell does, they are for it, unless it ends of them. One that does so has also gone on
+        after an earlier key.
         """
         attributes = termios.tcgetattr(self._channel.source)
         flags, characters = attributes[_LFLAG], attributes[_CC]
+        is_for_us = flags & termios.ICANON and self._has_foreground()
+        if not is_for_us:
+            self._on_going_on()
         if not flags & termios.ISIG:
             return
-        is_for_us = flags & termios.ICANON and self._has_foreground()
         for place, signum in _KEYS.items():
             count = typed.count(characters[place]) if characters[place] != _DISABLED else 0
             if count and not is_for_us:
@@ -215,20 +232,25 @@ class OwnTerminal:
         if self._is_asked_to_stop:
             self._is_asked_to_stop = False
             self._send(signal.SIGTSTP)
-        if not self._is_ours and not self._has_hung_up and _is_foreground(self._users):
+        assert self._child
+        if self._child.ending:  # only others of its tree are waited for: keys are for us again
+            self._give_back()
+        elif not self._is_ours and not self._has_hung_up and _is_foreground(self._users):
             self._take()
 
     def _send(self, signum: int) -> None:
         """Send a signal to the foreground of the command's terminal, and to the command."""
         assert self._child
         with contextlib.suppress(OSError):
-            os.killpg(os.tcgetpgrp(self._channel.source), signum)
+            group = os.tcgetpgrp(self._channel.source)
+            if group > 0:  # else nobody has the terminal any more, and we would signal ourselves
+                os.killpg(group, signum)
         self._child.send(signum)
 
     def _take(self) -> None:
         """Make the user's terminal raw, which passes on each key."""
         try:
-            termios.tcsetattr(self._users, termios.TCSADRAIN, self._raw)
+            _set_modes(self._users, self._raw)
             self._is_ours = True
         except termios.error:
             self._has_hung_up = True
@@ -238,7 +260,7 @@ class OwnTerminal:
         """Let the user's terminal be as it was, unless somebody else has changed it meanwhile."""
         with contextlib.suppress(termios.error):
             if self._is_ours and termios.tcgetattr(self._users) == self._raw:
-                termios.tcsetattr(self._users, termios.TCSADRAIN, self._before)
+                _set_modes(self._users, self._before)
         self._is_ours = False
 
     def _hang_up(self) -> None:
@@ -258,6 +280,16 @@ class OwnTerminal:
 
     def _go_on(self, *_: object) -> None:
         self._was_continued = True
+
+
+def _set_modes(terminal: int, modes: list[Any]) -> None:
+    """Set the modes of a terminal when it has shown what was written; a signal that comes meanwhile changes nothing."""
+    while True:
+        try:
+            return termios.tcsetattr(terminal, termios.TCSADRAIN, modes)
+        except termios.error as error:
+            if error.args[0] != errno.EINTR:
+                raise
 
 
 def _is_foreground(terminal: int) -> bool:

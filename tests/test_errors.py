@@ -218,6 +218,16 @@ def test_refused_files_come_one_a_line_and_without_control_characters(repo: Path
     nothing_left(repo)
 
 
+def test_a_file_that_is_refused_for_two_reasons_is_one_file(repo: Path) -> None:
+    experimenter("run", "--", "true")
+    sh("head -c 3k /dev/zero > dump.pem; echo new > new.py")
+    message = complaint(experimenter("run", "--max-file-size", "2k", "--", "true"), 125)
+
+    assert message.startswith("Error: 1 untracked file is too large or too secret to be stored")
+    assert "  dump.pem (3.0 KiB, looks secret)\n" in message
+    assert "new.py" not in message
+
+
 def test_the_size_limit_may_come_from_the_configuration(repo: Path) -> None:
     sh("head -c 3k /dev/zero > big; git config experimenter.maxFileSize 2KiB")
     refused = experimenter("run", "--", "true")

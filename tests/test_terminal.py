@@ -5,11 +5,13 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import EXPERIMENTER, Terminal, experimenter, fill, pid_file, record, resize, sh, tags, until
@@ -75,7 +77,6 @@ def test_vim_edits_is_suspended_and_goes_on(repo: Path, terminal: StartTerminal)
     screen.expect("[New]")
     after(screen, "itext\x1b", "text")
     after(screen, "\x1a", "Stopped")
-    until(lambda: is_cooked(screen) or screen.read(), what="the terminal to be as it was")
     after(screen, "fg\n", "text")
     after(screen, ":wq\n", "Note: recorded")
     screen.type("exit\n")
@@ -275,3 +276,71 @@ def test_a_leader_that_is_killed_takes_the_command_along(repo: Path, terminal: S
 
     assert os.waitstatus_to_exitcode(screen.end()) == 128 + signal.SIGHUP
     assert (tags(), is_cooked(screen)) == ([], True)
+
+
+def test_a_key_that_is_typed_as_the_command_ends_costs_nothing(repo: Path, terminal: StartTerminal) -> None:
+    os.mkfifo("finish")
+    screen = in_run(terminal, "sh", "-c", "echo ready; read line <finish; echo 'EXPERIMENTER_RESULTS {\"a\": 1}'")
+    screen.expect("ready")
+    (running,) = json.loads(experimenter("ps", "--json").stdout)
+    os.kill(screen.pid, signal.SIGSTOP)
+    Path("finish").write_text("\n")
+    until(lambda: not psutil.pid_exists(running["pid"]), what="the end of the command")
+    screen.type("typed ahead")
+    os.kill(screen.pid, signal.SIGCONT)
+
+    assert screen.end() == 0
+    assert record()["results"] == {"a": 1}
+
+
+def test_an_interpreter_goes_on_after_each_ctrl_c(repo: Path, terminal: StartTerminal) -> None:
+    """Between two prompts the terminal edits lines again."""
+    screen = in_run(terminal, sys.executable, "-i", "-c", "import readline")
+    screen.expect(">>> ")
+    for _ in range(3):
+        after(screen, "print('bu' + 'sy')\nwhile True: pass\n\n", "busy\r\n")
+        until(lambda: is_canonical(repo), what="the loop")
+        after(screen, "\x03", "KeyboardInterrupt\r\n>>> ")
+    screen.type("exit()\n")
+
+    assert screen.end() == 0
+    assert record()["status"] == "completed"
+
+
+def is_canonical(repo: Path) -> bool:
+    """Say whether the terminal of the command that runs edits lines."""
+    (running,) = json.loads(experimenter("ps", "--json").stdout)
+    with Path(f"/proc/{running['pid']}/fd/0").open() as inner:
+        return bool(termios.tcgetattr(inner)[_LFLAG] & termios.ICANON)
+
+
+def test_keys_are_for_us_while_a_stop_waits_for_what_the_command_has_left(repo: Path, terminal: StartTerminal) -> None:
+    script = "(trap '' TERM INT HUP; echo $$ >left; while :; do sleep 0.1; done) & echo ready; wait"
+    screen = in_run(terminal, "sh", "-c", script)
+    screen.expect("ready")
+    until(Path("left").exists, what="the command's child")
+    with subprocess.Popen([EXPERIMENTER, "stop", "x", "--grace", "60"]) as stop:
+        until(lambda: is_cooked(screen), what="the terminal to be as it was")
+        screen.type("\x03")
+        screen.expect("^C")
+        while not screen.has_ended():
+            screen.type("\x03")
+            screen.read()
+        assert stop.wait(timeout=30) == 0
+
+    assert tags() == []
+
+
+def test_without_a_leader_nothing_is_sent_to_ourselves(repo: Path, terminal: StartTerminal) -> None:
+    os.mkfifo("finish")
+    screen = in_run(terminal, "sh", "-c", "trap '' HUP; echo ready; read line <finish")
+    screen.expect("ready")
+    (running,) = json.loads(experimenter("ps", "--json").stdout)
+    leader = pid_file(running["id"])["leader_pid"]
+    os.kill(leader, signal.SIGKILL)
+    until(lambda: not psutil.pid_exists(leader), what="the end of the leader")
+    for signum in (signal.SIGTSTP, signal.SIGCONT):
+        os.kill(screen.pid, signum)
+    Path("finish").write_text("\n")
+
+    assert screen.end() == 0
