@@ -1,7 +1,6 @@
 """A terminal of its own for the command, between it and the user's: what it shows and what is typed passes through."""
 
 import contextlib
-import errno
 import os
 import selectors
 import signal
@@ -13,6 +12,7 @@ from typing import Any, Self
 
 from experimenter.process import Identity, SessionChild, start_in_session
 from experimenter.relay import Channel, Log, Observer
+from experimenter.usersterminal import UsersTerminal
 
 _CHUNK_BYTES = 64 * 1024
 _MOST_AT_ONCE = 16  # pieces of output, of which a terminal holds 4 KiB, between looks at what is typed
@@ -59,11 +59,8 @@ class OwnTerminal:
             return False
 
     def __enter__(self) -> Self:
-        self._users = os.dup(0)  # for the leader, whose stdin is another one
-        self._before = termios.tcgetattr(self._users)
-        self._raw = _raw(self._before)
-        self._is_ours = False
-        self._channel = Channel(1, self._observe, modes=self._before)
+        self._users = UsersTerminal()
+        self._channel = Channel(1, self._observe, modes=self._users.modes)
         handlers = {signal.SIGWINCH: self._resize, signal.SIGTSTP: self._stop, signal.SIGCONT: self._go_on}
         self._previous = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
         return self
@@ -71,13 +68,13 @@ class OwnTerminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._give_back()
+        self._users.give_back()
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
         self._channel.close()
         if self._child:
             self._child.close()
-        os.close(self._users)
+        self._users.close()
         self._log.close()
 
     def start(
@@ -86,8 +83,8 @@ class OwnTerminal:
         """Start the command on its terminal. Raises as Child.start does."""
         self._take()
         self._child = start_in_session(
-            command, terminal=self._channel.command_end, kept=[self._users], on_abandoned=self._give_back,
-            on_fork=on_fork, env=env, **place,
+            command, terminal=self._channel.command_end, kept=[self._users.descriptor],
+            on_abandoned=self._users.give_back, on_fork=on_fork, env=env, **place,
         )  # fmt: skip
         return self._child
 
@@ -119,7 +116,7 @@ class OwnTerminal:
             self._heeded = heeded
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if has_typed else 0)
             self._heed(self._channel.source, events if has_channel else 0, self._pass)
-            self._heed(self._users, selectors.EVENT_READ if self._is_listening else 0, self._listen)
+            self._heed(self._users.descriptor, selectors.EVENT_READ if self._is_listening else 0, self._listen)
 
     def _heed(self, descriptor: int, events: int, act: Callable[[], object]) -> None:
         """Let `act` be called at these events of a descriptor from now on; at none where there are none."""
@@ -134,12 +131,12 @@ class OwnTerminal:
     @property
     def _is_listening(self) -> bool:
         """Whether what is typed is for the command, and there is place for more."""
-        return self._is_ours and not self._typed and not self._has_hung_up and self._channel.source >= 0
+        return self._users.is_taken and not self._typed and not self._has_hung_up and self._channel.source >= 0
 
     def _pause_s(self, pause_s: float | None) -> float | None:
         """Return how long to wait at most: where the shell has the terminal, nothing wakes us when it gives it back."""
         assert self._child
-        if self._is_ours or self._has_hung_up or self._child.ending:
+        if self._users.is_taken or self._has_hung_up or self._child.ending:
             return pause_s
         return _LOOK_AGAIN_S if pause_s is None else min(pause_s, _LOOK_AGAIN_S)
 
@@ -168,7 +165,7 @@ class OwnTerminal:
         if self._channel.source < 0:  # it has just hung up
             return
         try:
-            typed = os.read(self._users, _CHUNK_BYTES)
+            typed = os.read(self._users.descriptor, _CHUNK_BYTES)
         except BlockingIOError:  # a program that shares the terminal with us made it non-blocking
             return
         except OSError:
@@ -218,7 +215,7 @@ class OwnTerminal:
 
     def _suspend(self) -> None:
         """Be suspended, with the group that we are in, as the command is; then go on with it."""
-        self._give_back()
+        self._users.give_back()
         ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.killpg(0, signal.SIGTSTP)  # has no effect where there is no shell that could let us go on
         signal.signal(signal.SIGTSTP, ours)
@@ -227,15 +224,15 @@ class OwnTerminal:
     def _look_at_the_foreground(self) -> None:
         """Take the user's terminal when we have come to its foreground, and let the command go on if we were let."""
         if self._was_continued:
-            self._was_continued = self._is_ours = False  # the shell has changed its modes
+            self._was_continued = self._users.is_taken = False  # the shell has changed its modes
             self._send(signal.SIGCONT)
         if self._is_asked_to_stop:
             self._is_asked_to_stop = False
             self._send(signal.SIGTSTP)
         assert self._child
         if self._child.ending:  # only others of its tree are waited for: keys are for us again
-            self._give_back()
-        elif not self._is_ours and not self._has_hung_up and _is_foreground(self._users):
+            self._users.give_back()
+        elif not (self._users.is_taken or self._has_hung_up) and self._users.has_us_in_foreground:
             self._take()
 
     def _send(self, signum: int) -> None:
@@ -248,20 +245,8 @@ class OwnTerminal:
         self._child.send(signum)
 
     def _take(self) -> None:
-        """Make the user's terminal raw, which passes on each key."""
-        try:
-            _set_modes(self._users, self._raw)
-            self._is_ours = True
-        except termios.error:
-            self._has_hung_up = True
+        self._has_hung_up = not self._users.take()
         self._channel.copy_size()
-
-    def _give_back(self) -> None:
-        """Let the user's terminal be as it was, unless somebody else has changed it meanwhile."""
-        with contextlib.suppress(termios.error):
-            if self._is_ours and termios.tcgetattr(self._users) == self._raw:
-                _set_modes(self._users, self._before)
-        self._is_ours = False
 
     def _hang_up(self) -> None:
         self._selector.unregister(self._channel.source)
@@ -280,35 +265,3 @@ class OwnTerminal:
 
     def _go_on(self, *_: object) -> None:
         self._was_continued = True
-
-
-def _set_modes(terminal: int, modes: list[Any]) -> None:
-    """Set the modes of a terminal when it has shown what was written; a signal that comes meanwhile changes nothing."""
-    while True:
-        try:
-            return termios.tcsetattr(terminal, termios.TCSADRAIN, modes)
-        except termios.error as error:
-            if error.args[0] != errno.EINTR:
-                raise
-
-
-def _is_foreground(terminal: int) -> bool:
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-
-
-def _raw(modes: Sequence[Any]) -> list[Any]:
-    """Return the modes of a terminal that passes everything through: cfmakeraw in termios(3)."""
-    iflag, oflag, cflag, lflag, ispeed, ospeed, characters = modes
-    iflag &= ~(
-        termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP | termios.INLCR | termios.IGNCR
-        | termios.ICRNL | termios.IXON
-    )  # fmt: skip
-    oflag &= ~termios.OPOST
-    lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
-    cflag = (cflag & ~(termios.CSIZE | termios.PARENB)) | termios.CS8
-    characters = [*characters]
-    characters[termios.VMIN], characters[termios.VTIME] = 1, 0
-    return [iflag, oflag, cflag, lflag, ispeed, ospeed, characters]

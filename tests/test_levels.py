@@ -26,7 +26,7 @@ LEVELS = [
         "storable",
         "witness",
     },
-    {"aside", "complaint", "places", "programs", "relay", "tags", "targets"},
+    {"aside", "complaint", "places", "programs", "relay", "usersterminal", "tags", "targets"},
     {"environment", "identity", "params", "record", "results", "slurm", "state", "status", "template", "terminal"},
     {"annex", "bounds", "grid", "inventory", "jobs", "pidfile", "store", "tree", "worker"},
     {"budget", "cells", "codestate", "entry", "find", "keys", "locks", "quarantine", "signals"},
