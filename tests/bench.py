@@ -259,7 +259,9 @@ def _tagged_repo(top: Path, experiments: int) -> Path:
     _call([_EXPERIMENTER, "run", "-n", "train", "-p", "lr=0.001", "-p", "model={layers: 4}", "--", *_TRAIN], repo)
     record = _answer(["git", "for-each-ref", "--format=%(contents)", "refs/tags"], repo)
     _call(["git", "tag", "-d", *_answer(["git", "tag"], repo).split()], repo)
-    _import(repo, _tags_stream(experiments, record))
+    _import(repo, _states_stream())
+    states = _answer(["git", "log", "--reverse", "--format=%H %T", "states"], repo).splitlines()
+    _import(repo, _tags_stream(experiments, record, [line.split() for line in states]))
     _call(["git", "pack-refs", "--all"], repo)
     assert _answer([_EXPERIMENTER, "list"], repo).count("\n") == experiments + 1  # with the heading
     return repo
@@ -277,18 +279,23 @@ def _source_stream(files: int) -> Iterator[str]:
         yield f"M 100644 inline {path}\n{_data(f'VALUE = {number}')}"
 
 
-def _tags_stream(experiments: int, record: str) -> Iterator[str]:
-    """Yield code states, and tags with copies of a record of about 1 KB that differ as those of a sweep do."""
+def _states_stream() -> Iterator[str]:
     for number in range(_CODE_STATES):
-        yield f"commit refs/heads/states\nmark :{number + 1}\ncommitter {_WHO}\n{_data('Code state')}"
+        yield f"commit refs/heads/states\ncommitter {_WHO}\n{_data('Code state')}"
         yield f"M 100644 inline train.py\n{_data(f'LAYERS = {number}')}"
+
+
+def _tags_stream(experiments: int, record: str, states: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield tags on code states, each a commit and its tree, with records of about 1 KB as those of a sweep."""
     body = json.loads(record)
     for number in range(experiments):
         body["parameters"]["seed"] = number
         body["results"]["accuracy"] = 1 - 1 / (number + 2)
         body["started"] = timestamp(_moment(number))
+        commit, body["code"]["tree"] = states[number % len(states)]
+        body["code"]["commit"] = commit
         message = json.dumps(body, indent=2) + "\n"
-        yield f"tag {_tag(number)}\nfrom :{number % _CODE_STATES + 1}\ntagger {_WHO}\n{_data(message)}"
+        yield f"tag {_tag(number)}\nfrom {commit}\ntagger {_WHO}\n{_data(message)}"
 
 
 def _data(text: str) -> str:
