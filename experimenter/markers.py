@@ -7,12 +7,13 @@ from typing import Self
 
 from experimenter.text import visible
 
-MARKER = b"EXPERIMENTER_RESULTS "
+MARKER = b"EXPERIMENTER_RESULTS"
 _BREAK = re.compile(rb"[\r\n]")
 # Escape sequences of ECMA-48: control sequences, control strings such as a window's title, and the short ones.
 _SEQUENCE = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]")
 _UNSEEN = bytes(byte for byte in range(0x20) if byte != 0x09) + b"\x7f"
 _LONGEST_UNSEEN = 4096  # bytes in front of a marker that are looked through for something visible
+_LIKE_RESULTS = re.compile(rb"[ \t:=]*\{")  # what follows a marker that was meant for us
 _QUOTED = 60
 _CHUNK_BYTES = 1024 * 1024
 
@@ -20,10 +21,10 @@ _CHUNK_BYTES = 1024 * 1024
 class MarkerLines:
     """Finds the marker lines in output that arrives in pieces.
 
-    `found` is what follows each marker. `missed` counts the markers in front of which something can be seen, as the
-    prefix of a launcher; `first_missed` is how the line of the first of them begins. A line starts anew at each
-    carriage return, and terminal sequences do not count. Other output is passed over at the speed of a search for
-    bytes, and not kept.
+    `found` is what follows each marker. `missed` counts the markers with something in front of them that can be seen,
+    as the prefix of a launcher, or without a space behind; `first_missed` is how the line of the first of them begins.
+    A line starts anew at each carriage return, and terminal sequences do not count. Other output is passed over at the
+    speed of a search for bytes, and not kept.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class MarkerLines:
         self._start = b""  # of the current line: what can be seen of it that `_rest` does not hold
         self._rest = b""  # of the output so far: the current line, or its end
         self._open: bytearray | None = None  # what follows a marker in a line that has not ended yet
+        self._prefix = b""  # what can be seen in front of that marker
 
     @classmethod
     def in_log(cls, log: Path) -> Self:
@@ -48,7 +50,8 @@ class MarkerLines:
         """Take the next bytes of the output."""
         if self._open is not None:
             end = _BREAK.search(piece)
-            self._open += piece[: end.start()] if end else piece
+            if not self._prefix or len(self._open) < _LONGEST_UNSEEN:
+                self._open += piece[: end.start()] if end else piece
             if not end:
                 return
             self.finish()
@@ -56,44 +59,31 @@ class MarkerLines:
         text = self._rest + piece
         done, place = 0, text.find(MARKER)
         while place >= 0:
-            behind = place + len(MARKER)
-            if self._is_at_start(text, place):
-                end = _BREAK.search(text, behind)
-                if not end:
-                    self._open = bytearray(text[behind:])
-                    return
-                self.found.append(_SEQUENCE.sub(b"", text[behind : end.start()]))
-                behind = end.start()
-            elif not text[behind:].strip(b" "):  # what tells results from other text is still to come
-                done = place
-                break
-            else:
-                self._miss(text, place)
-            done, place = behind, text.find(MARKER, behind)
+            self._prefix = self._seen_before(text, place)
+            end = _BREAK.search(text, place)
+            self._open = bytearray(text[place + len(MARKER) : end.start() if end else None])
+            if not end:
+                return
+            self.finish()
+            done, place = end.start(), text.find(MARKER, end.start())
         self._keep(text, done)
 
     def finish(self) -> None:
-        """Take the end of the output, which ends its last line."""
+        """Take the end of the line, or of the output."""
         if self._open is not None:
-            self.found.append(_SEQUENCE.sub(b"", bytes(self._open)))
-        self._start, self._rest, self._open = b"", b"", None
+            behind = _SEQUENCE.sub(b"", bytes(self._open))
+            if not self._prefix and behind.startswith(b" "):
+                self.found.append(behind[1:])
+            elif _LIKE_RESULTS.match(behind):
+                self.missed += 1
+                self.first_missed = self.first_missed or (self._prefix + MARKER + behind)[:_QUOTED]
+        self._start, self._rest, self._open, self._prefix = b"", b"", None, b""
 
-    def _is_at_start(self, text: bytes, place: int) -> bool:
-        """Say whether nothing can be seen in front of a marker in its line."""
-        before = self._before(text, place)
-        return len(before) <= _LONGEST_UNSEEN and not _seen(before)
-
-    def _miss(self, text: bytes, place: int) -> None:
-        """Note a marker with results that does not stand at the start of its line."""
-        if text[place + len(MARKER) :].lstrip(b" ").startswith(b"{"):
-            self.missed += 1
-            start = self._before(text, place)[: 2 * _QUOTED] + text[place : place + _QUOTED]
-            self.first_missed = self.first_missed or _seen(start)[:_QUOTED]
-
-    def _before(self, text: bytes, place: int) -> bytes:
-        """Return what stands in front of a place in its line, as far as it is known."""
+    def _seen_before(self, text: bytes, place: int) -> bytes:
+        """Return what can be seen in front of a marker in its line, or the start of that."""
         begin = _line_start(text, place)
-        return (self._start if begin == 0 else b"") + text[begin:place]
+        start = self._start if begin == 0 else b""
+        return (start + _seen(text[begin : min(place, begin + _LONGEST_UNSEEN)]))[:_QUOTED]
 
     @property
     def warning(self) -> str:
@@ -103,8 +93,8 @@ class MarkerLines:
         quoted = visible(self.first_missed.decode(errors="replace"))
         which = "a line" if self.missed == 1 else f"{self.missed:,} lines"
         return (
-            f"no results are taken from {which} with {MARKER.decode()}behind something else ({quoted}…);"
-            " print it at the start of a line, or write the file that EXPERIMENTER_RESULTS_FILE names"
+            f"no results are taken from {which} with {MARKER.decode()} behind something else, or without a space behind"
+            f" it ({quoted}…); print it at the start of a line, or write the file that EXPERIMENTER_RESULTS_FILE names"
         )
 
     def _keep(self, text: bytes, done: int) -> None:

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from conftest import EXPERIMENTER, Terminal, detached, experimenter, record, until
 from experimenter.markers import MARKER, MarkerLines
 
+MARK = MARKER + b" "
+
 
 def found_in(pieces: Iterable[bytes]) -> list[bytes]:
     lines = MarkerLines()
@@ -46,6 +48,7 @@ class TestMarkerLines:
             (b"\x1b(B\x0f\x07\0EXPERIMENTER_RESULTS {}\n", [b"{}"]),
             (b"EXPERIMENTER_RESULTS\nEXPERIMENTER_RESULTS{}\nexperimenter_results {}\nEXPERIMENTER_RESULT", []),
             (b"EXPERIMENTER_RESULTS EXPERIMENTER_RESULTS \xff\0", [b"EXPERIMENTER_RESULTS \xff\0"]),
+            (b"\x1b[1mEXPERIMENTER_RESULTS\x1b[0m {\x1b[32m1\x1b[0m}\n", [b"{1}"]),
             (b"", []),
         ],
     )
@@ -56,23 +59,23 @@ class TestMarkerLines:
     @given(
         st.lists(
             st.sampled_from(
-                [MARKER, MARKER[:-1], b"EXP", b"\n", b"\r", b"\n\n", b" ", b"{}", b"\x1b[1m", b"\xff", b"x" * 5000]
+                [MARK, MARK[:-1], b"EXP", b"\n", b"\r", b"\n\n", b" ", b"{}", b"\x1b[1m", b"\xff", b"x" * 5000]
             )
         ).map(b"".join),
         st.lists(st.integers(0, 200), max_size=12),
     )
     @settings(deadline=None)
-    @example(b"x\n" + MARKER + b"1\n" + MARKER + b"2\n", [2 + len(MARKER), 4])
+    @example(b"x\n" + MARK + b"1\n" + MARK + b"2\n", [2 + len(MARK), 4])
     def test_are_found_wherever_the_stream_is_cut(self, stream: bytes, cuts: list[int]) -> None:
         places = [0, *sorted(cuts), len(stream)]
         pieces = [stream[start:end] for start, end in pairwise(places)]
         pieces.append(stream[sum(map(len, pieces)) :])
-        lines = [line.replace(b"\x1b[1m", b"").partition(MARKER) for line in re.split(b"[\r\n]", stream)]
+        lines = [line.replace(b"\x1b[1m", b"").partition(MARK) for line in re.split(b"[\r\n]", stream)]
 
         assert found_in(pieces) == [behind for before, marker, behind in lines if marker and not before]
 
     def test_may_be_of_many_megabytes_in_small_pieces(self) -> None:
-        stream = b"noise\n" + MARKER + b"x" * 10_000_000 + b"\nnoise"
+        stream = b"noise\n" + MARK + b"x" * 10_000_000 + b"\nnoise"
 
         (found,) = found_in(stream[place : place + 4096] for place in range(0, len(stream), 4096))
 
@@ -81,14 +84,14 @@ class TestMarkerLines:
     def test_are_handed_on_as_soon_as_they_are_whole(self) -> None:
         lines = MarkerLines()
 
-        lines.feed(MARKER + b"1\n" + MARKER + b"2")
+        lines.feed(MARK + b"1\n" + MARK + b"2")
 
         assert lines.found == [b"1"]
 
     def test_are_found_in_much_other_output(self) -> None:
         noise = [random.Random(seed).randbytes(1_000_000) for seed in range(3)]
 
-        assert found_in([*noise, b"\n" + MARKER, b"1\n", *noise, b"x\n" * 500_000, b"\n" * 50_000, MARKER]) == [
+        assert found_in([*noise, b"\n" + MARK, b"1\n", *noise, b"x\n" * 500_000, b"\n" * 50_000, MARK]) == [
             b"1",
             b"",
         ]
@@ -114,11 +117,17 @@ class TestMissed:
 
     @pytest.mark.parametrize("size", [1, 7, 1_000_000])
     def test_are_markers_behind_something_that_can_be_seen(self, size: int) -> None:
-        stream = b'noise\n\x1b[1m[default0]:EXPERIMENTER_RESULTS {"loss": 1}\nx EXPERIMENTER_RESULTS {}\n'
-        lines = self.look(stream + b"print('EXPERIMENTER_RESULTS', x)\n", size)
+        stream = b'noise\n\x1b[1m[default0]:EXPERIMENTER_RESULTS {"loss": 1}\nx EXPERIMENTER_RESULTS \x1b[1m{}\n'
+        lines = self.look(stream + b"print('EXPERIMENTER_RESULTS', x)\nEXPERIMENTER_RESULTS_FILE={}\n", size)
 
         assert (lines.found, lines.missed) == ([], 2)
-        assert lines.first_missed.startswith(b"[default0]:EXPERIMENTER_RESULTS ")
+        assert lines.first_missed == b'[default0]:EXPERIMENTER_RESULTS {"loss": 1}'
+
+    @pytest.mark.parametrize("between", [b"", b":", b"=", b"\t", b": "])
+    def test_are_markers_without_a_space_behind(self, between: bytes) -> None:
+        lines = self.look(b"EXPERIMENTER_RESULTS" + between + b"{}\n", 1_000)
+
+        assert (lines.found, lines.missed) == ([], 1)
 
     @pytest.mark.parametrize("size", [100, 5000, 1_000_000])
     def test_are_quoted_by_the_start_of_their_line_however_long_it_is(self, size: int) -> None:
