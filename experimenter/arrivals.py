@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from experimenter import programs
 from experimenter.aside import make_own
 from experimenter.errors import FilesRefused, GitFailed, StateUnwritable
 from experimenter.fields import Fields
+from experimenter.notices import NOTE
 from experimenter.patterns import declaration, patterns_for
 from experimenter.plumbing import Repo
 from experimenter.snapshot import CodeState
@@ -56,7 +58,7 @@ class Remembered:
             return
         arrived = self._arrived(code)
         if arrived:
-            _log.warning("%s", self._note(arrived), extra={"kind": "Note"})
+            _log.warning("%s", self._note(arrived), extra=NOTE)
         self._save(code.tree, self.origin if arrived and self.origin else code.tree)
 
     def explained(self, error: FilesRefused) -> FilesRefused:
@@ -89,7 +91,7 @@ class Remembered:
             if path not in untracked or not (status == b"A" or (status == b"M" and old in _EMPTY)):
                 return []
             found.append(path)
-        return found
+        return [] if all(map(programs.is_source, found)) else found  # what a person writes is no output
 
     def _note(self, arrived: Sequence[bytes]) -> str:
         places, lines = self._places(arrived)

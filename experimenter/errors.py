@@ -51,7 +51,10 @@ class RefMoved(GitFailed):
 
 
 class FilesRefused(ExperimenterError):
-    """Untracked files, whose `paths` these are, look too large, too many or too secret to be stored."""
+    """Untracked files look too large, too many or too secret to be stored.
+
+    `paths` are theirs, where programs may have written them; nobody's program writes secrets.
+    """
 
     def __init__(self, message: str, *, details: Sequence[str] = (), paths: Sequence[bytes] = ()) -> None:
         super().__init__(message, details=details)

@@ -40,11 +40,12 @@ class Limits:
             reasons = [", ".join(found[path] for found in (large, secret) if path in found) for path in refused]
             details = [f"{visible(from_bytes(path))} ({why})" for path, why in zip(refused, reasons, strict=True)]
             ways = _ways_out(len(refused), large=bool(large), secret=bool(secret))
-            raise FilesRefused(ways, details=details, paths=refused)
+            raise FilesRefused(ways, details=details, paths=() if secret else refused)
 
 
 def _ways_out(count: int, *, large: bool, secret: bool) -> str:
-    ways = ["add them to .gitignore", "git add them"]
+    them = "it" if count == 1 else "them"
+    ways = [f"add {them} to .gitignore", f"git add {them}"]
     if large:
         ways.append("raise --max-file-size or git config experimenter.maxFileSize")
     if secret:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from experimenter import environment, live, names, programs, pruning
 from experimenter.block import JoinedBlock, OwnBlock
 from experimenter.errors import BadParameters, NotAWorkTree, NotStorable
+from experimenter.notices import speak_in_script
 from experimenter.plumbing import Repo, config, find_repo
 from experimenter.results import merge_into
 from experimenter.settings import Settings
@@ -58,6 +59,7 @@ class ExperimentLogger:
 
     def __enter__(self) -> Self:
         """Begin the experiment; raise ExperimenterError, with nothing left behind, if it can't be recorded."""
+        speak_in_script()
         self._repo = self._find_repo()
         self._config = config(self._repo)
         self._settings = Settings.from_config(self._config)

@@ -15,6 +15,7 @@ from experimenter.text import visible
 from experimenter.written import fraction, written
 
 _YAML = "tag:yaml.org,2002:"
+_MARK = re.compile(r"\s*(?:[-?:]|[|>][-+]?|---|\.\.\.)\s*")  # of an entry, a key, a block of text, a document
 _AT_END = (yaml.StreamEndToken, yaml.DocumentEndToken, yaml.BlockEndToken)  # which comments are in front of
 
 
@@ -181,7 +182,12 @@ def from_yaml(text: str, source: str) -> Any:
 
 
 def from_word(text: str, source: str) -> Any:
-    """Return the YAML value in a word of the command line, where nobody means a comment. Raises BadParameters."""
+    """Return the YAML value in a word of the command line, where nobody means a comment. Raises BadParameters.
+
+    A mark that begins something in YAML, and stands alone, begins nothing here: it is text.
+    """
+    if _MARK.fullmatch(text):
+        return text.strip()
     value = from_yaml(text, source)
     if "#" in text:
         ends = [token.end_mark.index for token in yaml.scan(text) if not isinstance(token, _AT_END)]

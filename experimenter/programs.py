@@ -41,6 +41,11 @@ def warn_of_foreign(repo: Repo, command: Sequence[str], *, directory: Path | Non
         _log.warning("these files lie outside the repository; their code is not in the tag\n  %s", "\n  ".join(shown))
 
 
+def is_source(path: bytes) -> bool:
+    """Say whether a file has a name like that of a program's source."""
+    return Path(os.fsdecode(path)).suffix.lower() in _SUFFIXES
+
+
 def _foreign(top: Path, command: Sequence[str], start: Path, main: str) -> dict[Path, str]:
     """Return the words that name program files outside of a folder, by the files' real paths."""
     top = top.resolve()

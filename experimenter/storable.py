@@ -186,6 +186,10 @@ def loads(document: str | bytes) -> Any:
         return _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    except ValueError as error:
+        if "integer string conversion" in str(error):  # a limit of Python's (sys.set_int_max_str_digits)
+            raise ValueError("it has an integer of more than 4,300 digits; give it as text") from error
+        raise
 
 
 _DECODER = json.JSONDecoder(parse_constant=str, parse_float=fraction)

@@ -185,3 +185,9 @@ def test_a_pattern_covers_what_is_alike_and_nothing_else() -> None:
         "run_1.txt": [b"run_1.txt"],
         "run_2.txt": [b"run_2.txt"],
     }
+
+
+def test_a_source_file_that_was_written_meanwhile_is_no_output(repo: Path) -> None:
+    run(writes="mkdir pkg; echo 'x = 1' > pkg/new.py")
+
+    assert "came since" not in run()

@@ -9,7 +9,7 @@ import experimenter
 HOUSE = Path(experimenter.__file__).parent
 LEVELS = [
     {"ahead", "text", "written"},
-    {"errors", "layout"},
+    {"errors", "layout", "notices"},
     {
         "detach",
         "fields",

@@ -149,7 +149,7 @@ def test_any_other_exit_is_a_failure_that_is_told(repo: Path, leaving: str, stat
     assert done.returncode == status
     assert (tags(), entries()) == ([], [])
     assert re.search(
-        r"^the block was left by SystemExit; exp_x_\S+ was removed, with its results \{\"acc\": 0\.9\}$",
+        r"^Warning: the block was left by SystemExit; exp_x_\S+ was removed, with its results \{\"acc\": 0\.9\}$",
         done.stderr,
         re.M,
     )
@@ -159,7 +159,9 @@ def test_a_block_that_raises_says_what_became_of_its_results(repo: Path) -> None
     done = ended("e.record_results({'url': 'https://me:hush@h/', 'text': 'x' * 5000}); 1 / 0")
 
     (line,) = [
-        line for line in done.stderr.splitlines() if line.startswith("the block was left by ZeroDivisionError; exp_x_")
+        line
+        for line in done.stderr.splitlines()
+        if line.startswith("Warning: the block was left by ZeroDivisionError; exp_x_")
     ]
     assert '{"acc": 0.9, "url": "https://<redacted>@h/"' in line
     assert len(line) < 1200
@@ -173,7 +175,7 @@ def test_a_block_without_results_says_so_unless_it_raises(repo: Path) -> None:
     )
 
     (line,) = said(quiet)
-    assert re.fullmatch(r"the block has recorded no results; exp_x_\S+ was removed", line)
+    assert re.fullmatch(r"Warning: the block has recorded no results; exp_x_\S+ was removed", line)
     assert "exp_x" not in raising.stderr
 
 
@@ -184,7 +186,7 @@ def test_results_stay_where_a_value_that_was_refused_ends_the_block(repo: Path, 
     assert done.returncode == 1
     assert (record()["status"], record()["results"]) == ("failed", {"acc": 0.9, "loss": 1})
     assert "NotStorable: took" in done.stderr.splitlines()[-1]
-    kept = r"^the block was left by NotStorable; exp_x_\S+ is kept as failed, with the results before that$"
+    kept = r"^Warning: the block was left by NotStorable; exp_x_\S+ is kept as failed, with the results before that$"
     assert re.search(kept, done.stderr, re.M)
 
 
@@ -539,7 +541,7 @@ class TestJoining:
         done = experimenter("run", "-n", "outer", *options, "--", *script(joins))
 
         assert said(done)[:-1] == [
-            "parameters of the run win over those of the block",
+            "Warning: parameters of the run win over those of the block",
             "  lr is 0.1, not 0.5",
             "  model.width is 9, not 2",
             '  api_key is "<redacted>", not "<redacted>"',

@@ -327,3 +327,8 @@ def test_json_is_yaml(value: Any) -> None:
     (found,) = collect([], [f"x={json.dumps(value)}"]).values()
 
     assert json.dumps(found) == json.dumps(value)
+
+
+@pytest.mark.parametrize("mark", ["-", "|", ">", "|-", ">+", "?", ":", "---", "..."])
+def test_a_mark_of_yaml_that_stands_alone_in_a_word_is_text(mark: str) -> None:
+    assert collect([], [f"sep={mark}"]) == {"sep": mark}

@@ -127,7 +127,7 @@ class TestBlocks:
         (other / "train.py").write_text(BLOCK * 3)
         done = subprocess.run([sys.executable, "../A/train.py"], capture_output=True, text=True)
 
-        assert done.stderr == "../A/train.py lies outside the repository; its code is not in the tag\n"
+        assert done.stderr == "Warning: ../A/train.py lies outside the repository; its code is not in the tag\n"
         assert len(tags()) == 3
 
     @pytest.mark.parametrize("words", ["inside/own.py", "-m inside.own", "../A/back/own.py"])
@@ -144,14 +144,14 @@ class TestBlocks:
             for words in (["train.py"], ["-m", "train"])
         ]
 
-        assert found == [f"{other}/train.py lies outside the repository; its code is not in the tag\n"] * 2
+        assert found == [f"Warning: {other}/train.py lies outside the repository; its code is not in the tag\n"] * 2
 
     def test_a_block_of_another_directory_is(self, repo: Path, tmp_path: Path) -> None:
         elsewhere = make_repo(tmp_path / "B")
         (repo / "train.py").write_text(BLOCK.replace('"t"', f'"t", directory={str(elsewhere)!r}'))
         done = subprocess.run([sys.executable, "train.py"], capture_output=True, text=True)
 
-        assert done.stderr == "train.py lies outside the repository; its code is not in the tag\n"
+        assert done.stderr == "Warning: train.py lies outside the repository; its code is not in the tag\n"
 
     def test_under_a_run_the_run_alone_warns(self, repo: Path, other: Path) -> None:
         (other / "train.py").write_text(BLOCK)

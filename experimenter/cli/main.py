@@ -141,20 +141,9 @@ def _open_standard_streams() -> None:
 
 def speak(*, only_warnings: bool = False) -> None:
     """Let what the levels below have to tell appear on stderr, as `Note: …` and `Warning: …`."""
-    import logging
+    from experimenter import notices
 
-    class Speaker(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            from experimenter.text import visible
-
-            first, *rest = record.getMessage().split("\n  ")
-            kind = getattr(record, "kind", "Warning" if record.levelno >= logging.WARNING else "Note")
-            lines = [f"{kind}: {visible(first)}", *(f"  {visible(line)}" for line in rest)]
-            _say("\n".join(lines))
-
-    logger = logging.getLogger("experimenter")
-    logger.setLevel(logging.WARNING if only_warnings else logging.INFO)
-    logger.handlers = [Speaker()]
+    notices.speak(_say, only_warnings=only_warnings)
 
 
 def find_current_repo() -> Any:
