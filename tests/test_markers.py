@@ -139,6 +139,7 @@ class TestMissed:
         assert self.look(b'EXPERIMENTER_RESULTS {"a": "EXPERIMENTER_RESULTS {}"}\n', 5).missed == 0
 
 
+LOGS = Path(".git/experimenter/logs")
 SPEAKS = r"""
 import sys
 for step in range(3): print("step", step, end="\r")
@@ -162,7 +163,7 @@ def test_are_read_by_one_rule_wherever_the_output_goes(way: str, repo: Path, ter
         experimenter("wait", id_)
         said = experimenter("logs", id_).stdout
     elif way == "rescue":
-        said = rescued([*command[:-1], "-c", SPEAKS + "sys.stdout.flush(); open('ready', 'w'); sys.stdin.read()"])
+        said = rescued([*command[:-1], "-c", SPEAKS + "sys.stdout.flush(); sys.stdin.read()"])
     else:
         said = experimenter(*{"pipe": ["run"], "sweep": ["sweep", "-p", "x=1"]}[way], *command).stderr
 
@@ -172,9 +173,9 @@ def test_are_read_by_one_rule_wherever_the_output_goes(way: str, repo: Path, ter
 
 
 def rescued(command: list[str]) -> str:
-    """Run a command until it is ready, kill it and its wrapper, and return what settling that says."""
+    """Run a command until its output is logged, kill it and its wrapper, and return what settling that says."""
     with subprocess.Popen([EXPERIMENTER, "run", *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as run:
-        until(lambda: Path("ready").exists(), what="the command")
+        until(lambda: any(b"default0" in log.read_bytes() for log in LOGS.glob("*.log")), what="the output")
         run.kill()
         (shown,) = json.loads(experimenter("ps", "--json").stdout)
         os.kill(shown["pid"], signal.SIGKILL)
