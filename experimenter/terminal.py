@@ -224,7 +224,8 @@ class OwnTerminal:
     def _look_at_the_foreground(self) -> None:
         """Take the user's terminal when we have come to its foreground, and let the command go on if we were let."""
         if self._was_continued:
-            self._was_continued = self._users.is_taken = False  # the shell has changed its modes
+            self._was_continued = False
+            self._users.look_again()
             self._send(signal.SIGCONT)
         if self._is_asked_to_stop:
             self._is_asked_to_stop = False

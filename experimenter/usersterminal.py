@@ -29,10 +29,16 @@ class UsersTerminal:
         self.is_taken = True
         return True
 
-    def give_back(self) -> None:
-        """Let it be as it was, unless another program, such as the shell, has changed it meanwhile."""
+    def look_again(self) -> None:
+        """See whether another program, such as the shell, has changed it meanwhile."""
         with contextlib.suppress(termios.error):
-            if self.is_taken and termios.tcgetattr(self.descriptor) == self._raw:
+            self.is_taken = self.is_taken and termios.tcgetattr(self.descriptor) == self._raw
+
+    def give_back(self) -> None:
+        """Let it be as it was, unless another program has changed it meanwhile."""
+        self.look_again()
+        with contextlib.suppress(termios.error):
+            if self.is_taken:
                 _set_modes(self.descriptor, self.modes)
         self.is_taken = False
 

@@ -120,8 +120,7 @@ def start_in_session(
     if leader == 0:
         try:
             os.close(life)
-            os.login_tty(terminal)
-            child = _start(command, sending, on_fork, mask, place)
+            child = _start(command, terminal, sending, on_fork, mask, place)
             if child:
                 _watch(child, sending, living, on_abandoned, kept)
         finally:
@@ -134,12 +133,13 @@ def start_in_session(
 
 def _start(
     command: Sequence[str],
+    terminal: int,
     sending: int,
     on_fork: Callable[[Identity], None],
     mask: set[Any],
     place: Mapping[str, Any],
 ) -> Child | None:
-    """Start the command in the foreground of our new session; report who it is, or why it cannot be started."""
+    """Start the command in the foreground of a new session of ours; report who it is, or why it cannot be started."""
 
     def begin(command: Identity) -> None:
         os.tcsetpgrp(0, os.getpid())
@@ -147,7 +147,11 @@ def _start(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     try:
+        os.login_tty(terminal)
         child = Child.start(command, on_fork=begin, process_group=0, **place)
+    except OSError as error:
+        _report(sending, {"error": "CommandNotExecutable", "message": f"cannot give it a terminal: {error.strerror}"})
+        return None
     except ExperimenterError as error:
         _report(sending, {"error": type(error).__name__, "message": str(error)})
         return None
