@@ -84,7 +84,7 @@ class Tree:
         Looks as fast as it can, and at the latest process first: a member that forks and ends at once, again and again,
         is caught only in its short life. While others come and go that can't be told from it, it looks on for a while.
         """
-        known = {identity.pid for identity in self._seen}
+        known = {identity.pid for identity in list(self._seen)}  # a signal handler may kill, and see more, meanwhile
         quiet = 0
         for _ in range(_LOOKS_WHILE_OTHERS_COME):
             new = sorted(pids() - known, reverse=True)
@@ -102,7 +102,8 @@ class Tree:
         """Say whether a process is in the tree, itself or by a parent that was."""
         if os.getpid() in (one.identity.pid, one.parent) or one.identity in (self.wrapper, self.leader):
             return False
-        return self._is_root(one) or any(is_member and who.pid == one.parent for who, is_member in self._seen.items())
+        seen = list(self._seen.items())
+        return self._is_root(one) or any(is_member and who.pid == one.parent for who, is_member in seen)
 
     def _is_root(self, one: Sighting) -> bool:
         """Say whether a process is in the tree whatever its parent is."""
