@@ -104,7 +104,7 @@ def work_from_remote(first: str, *, keep: bool = False) -> Outcome:
     url = os.environ.pop(REMOTE, "")
     with _fetched(url, tag) as repo:
         experiment = _queued(repo, tag)
-        again = prepared(repo, experiment, (), {})
+        again = prepared(repo, experiment, (), experiment.parameters)
         options = replace(_options(experiment, keep=keep), parameters=again.parameters)
         outcome = _run(repo, experiment, again.command, options, _settings(repo))
         with blocked():  # Slurm ends everyone who is left

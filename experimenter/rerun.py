@@ -10,7 +10,7 @@ from experimenter import codestate, snapshot
 from experimenter.bounds import IN_GIT_DIR, OUTSIDE, crossed, crossed_in
 from experimenter.errors import CannotRerun, GitFailed
 from experimenter.plumbing import Repo
-from experimenter.storable import REDACTED, flattened, merged
+from experimenter.storable import REDACTED, flattened
 from experimenter.store import Experiment
 from experimenter.text import encodable, to_bytes, visible
 
@@ -28,21 +28,20 @@ class Rerun:
 
 
 def prepared(repo: Repo, original: Experiment, command: Sequence[str], parameters: Mapping[str, Any]) -> Rerun:
-    """Return what to run; `command` replaces the recorded one, `parameters` go over the recorded ones.
+    """Return what to run with `parameters`; `command` replaces the recorded one.
 
     Raises CannotRerun where something that the record keeps secret, or lacks, was not given, or where its directory is
     none of a work tree; RecordContradicted where its code is not the one that the tag is on.
     """
     code = codestate.checked(repo, original)
-    whole = merged(original.parameters, parameters)
-    secrets = [key for key, value in _texts(whole) if REDACTED in value]
+    secrets = [key for key, value in _texts(parameters) if REDACTED in value]
     if secrets:
         options = " ".join(f"-p {key}=…" for key in secrets)
         raise CannotRerun(f"{original.tag} keeps secret what it ran with; give it again: {options}")
     words = list(command) or _recorded_command(original)
     if any(REDACTED in word for word in words):
         raise CannotRerun(f"{original.tag} keeps secret a part of its command; give the whole of it after --")
-    return Rerun(command=words, parameters=whole, repo=replace(repo, prefix=_prefix(original)), code=code)
+    return Rerun(command=words, parameters=parameters, repo=replace(repo, prefix=_prefix(original)), code=code)
 
 
 def code_of(repo: Repo, original: Experiment, code: codestate.Code) -> dict[str, Any]:

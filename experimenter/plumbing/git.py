@@ -85,7 +85,10 @@ class Repo:
         """
         env = {**(env or {}), **self._places(index)}
         words = words if self._ignores_case else (*_CASES_COUNT, *words)
-        return run(self.top, words, stdin=stdin, env=env, expected=expected, runs_hooks=runs_hooks, timeout_s=timeout_s)
+        stdout, _ = run(
+            self.top, words, stdin=stdin, env=env, expected=expected, runs_hooks=runs_hooks, timeout_s=timeout_s
+        )
+        return stdout
 
     def look(
         self, *words: str | bytes, stdin: bytes | None = None, index: Path | None = None
@@ -96,7 +99,7 @@ class Repo:
         """
         words = words if self._ignores_case else (*_CASES_COUNT, *words)
         try:
-            stdout, said = _answer(self.top, words, stdin=stdin, env=self._places(index))
+            stdout, said = run(self.top, words, stdin=stdin, env=self._places(index))
         except GitFailed as error:
             refuse(unread(self.top, error.said))
             raise
@@ -143,7 +146,7 @@ def find_repo(directory: Path) -> Repo:
     questions = ("--show-toplevel", "--absolute-git-dir", "--git-common-dir", "--show-prefix")
     words = [word for question in questions for word in (question, _LAYOUT_SEPARATOR)]
     try:
-        answer = run(directory, ["rev-parse", *words])
+        answer, _ = run(directory, ["rev-parse", *words])
     except GitFailed as error:
         raise _no_work_tree(directory, str(error)) from error
     top, git_dir, common_dir, prefix, _ = answer.split(f"\n{_LAYOUT_SEPARATOR}\n".encode())
@@ -179,28 +182,11 @@ def run(
     expected: Iterable[int] = (0,),
     runs_hooks: bool = False,
     timeout_s: float | None = None,
-) -> bytes:
-    """Run git with `words` in `directory` and return its stdout.
+) -> tuple[bytes, bytes]:
+    """Run git with `words` in `directory` and return what it wrote on stdout and on stderr.
 
     Raises GitFailed for a status not `expected`, and TimedOut.
     """
-    asked = _answer(
-        directory, words, stdin=stdin, env=env, expected=expected, runs_hooks=runs_hooks, timeout_s=timeout_s
-    )
-    return asked[0]
-
-
-def _answer(
-    directory: Path,
-    words: Sequence[str | bytes],
-    *,
-    stdin: bytes | None = None,
-    env: Mapping[str, str] | None = None,
-    expected: Iterable[int] = (0,),
-    runs_hooks: bool = False,
-    timeout_s: float | None = None,
-) -> tuple[bytes, bytes]:
-    """Return what a git wrote on stdout and on stderr."""
     running = start(directory, words, env=env, runs_hooks=runs_hooks)
     process = running.proc
     try:
